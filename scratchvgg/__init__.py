@@ -1,0 +1,1 @@
+"""VGG with nothing hidden."""

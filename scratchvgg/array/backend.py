@@ -1,0 +1,119 @@
+"""The one door between array code and a device.
+
+A :class:`Backend` knows a device's array module (``xp``), is the only place that allocates, launches kernels and holds
+the stream. Operations receive it and never name NumPy themselves, so the same lines run where arrays live on a GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .device import Device
+from .dtypes import as_dtype
+
+_FACTORIES: dict[str, Callable[[Device], Backend]] = {}
+
+
+class Backend:
+    """What array code may ask of a device. Subclasses fill ``xp`` and the methods below."""
+
+    xp = None
+    stream = None
+
+    def __init__(self, device: Device):
+        self.device = device
+
+    def empty(self, shape: Sequence[int], dtype, layout: str = "contiguous"):
+        """An uninitialised array of ``shape``; ``layout="channels_last"`` lays (N, C, H, W) out in memory as N, H, W, C."""
+        raise NotImplementedError
+
+    def zeros(self, shape: Sequence[int], dtype, layout: str = "contiguous"):
+        """As :meth:`empty`, filled with zeros."""
+        out = self.empty(shape, dtype, layout)
+        out[...] = 0
+        return out
+
+    def workspace(self, tag: str, shape: Sequence[int], dtype):
+        """Scratch memory of the calling thread, reused by the next call with the same ``tag``; its content is undefined."""
+        raise NotImplementedError
+
+    def asarray(self, value, dtype=None):
+        """``value`` as this device's array, copied only if it must be."""
+        raise NotImplementedError
+
+    def to_numpy(self, array) -> np.ndarray:
+        """The array on the host (the same memory on the CPU)."""
+        raise NotImplementedError
+
+    def launch(self, kernel: str, grid, block, args, shared_mem: int = 0) -> None:
+        """Launch a CUDA kernel by its registry name."""
+        raise RuntimeError(f"device {self.device} runs no CUDA kernels ({kernel!r} was asked for)")
+
+    def synchronize(self) -> None:
+        """Wait until everything queued on the device is done."""
+
+
+class NumpyBackend(Backend):
+    """The CPU: NumPy and its BLAS."""
+
+    xp = np
+
+    def __init__(self, device: Device):
+        super().__init__(device)
+        self._scratch = threading.local()
+
+    def empty(self, shape, dtype, layout="contiguous"):
+        dtype = as_dtype(dtype).numpy
+        if layout == "channels_last":
+            n, c, h, w = shape
+            return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape, dtype, layout="contiguous"):
+        dtype = as_dtype(dtype).numpy
+        if layout == "channels_last":
+            n, c, h, w = shape
+            return np.zeros((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+        return np.zeros(shape, dtype)
+
+    def workspace(self, tag, shape, dtype):
+        dtype = as_dtype(dtype).numpy
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        held = self._scratch.__dict__
+        buffer = held.get(tag)
+        if buffer is None or buffer.nbytes < size:
+            buffer = held[tag] = np.empty(size, np.uint8)
+        return buffer[:size].view(dtype).reshape(shape)
+
+    def asarray(self, value, dtype=None):
+        return np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)
+
+    def to_numpy(self, array):
+        return np.asarray(array)
+
+
+def register_backend(device_type: str, factory: Callable[[Device], Backend]) -> None:
+    """Make ``get_backend`` answer for ``device_type`` by calling ``factory(device)`` once per device."""
+    _FACTORIES[device_type] = factory
+
+
+@functools.cache
+def get_backend(device: Device) -> Backend:
+    """The backend of ``device`` (one object per device).
+
+    Raises:
+        RuntimeError: if this installation cannot run the device; the message says what is missing.
+    """
+    factory = _FACTORIES.get(device.type)
+    if factory is None:
+        raise RuntimeError(
+            f"device {str(device)!r} is not available: this version of scratchvgg computes on {', '.join(sorted(_FACTORIES))} only"
+        )
+    return factory(device)
+
+
+register_backend("cpu", NumpyBackend)

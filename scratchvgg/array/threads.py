@@ -1,0 +1,124 @@
+"""One pool of threads for the whole library.
+
+NumPy's loops and BLAS release the GIL, so plain Python threads run tiles in parallel. Two rules keep the result the
+same on every run: the caller cuts the work into tiles without looking at the number of threads, and tiles never share
+an accumulator. While tiles run, BLAS is held to one thread each (threadpoolctl); two layers of threads would fight for the cores.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+_lock = threading.Lock()
+_inside = threading.local()
+_pool: ThreadPoolExecutor | None = None
+_threads: int | None = None
+_blas = None
+
+
+def _usable_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def get_num_threads() -> int:
+    """Threads used for tiles: ``SCRATCHVGG_THREADS`` if set, else the cores this process may use."""
+    global _threads
+    if _threads is None:
+        wanted = os.environ.get("SCRATCHVGG_THREADS")
+        _threads = max(1, int(wanted)) if wanted else _usable_cores()
+        if wanted:
+            _blas_controller().limit(limits=_threads, user_api="blas")
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Use ``n`` threads from now on, for tiles and for BLAS.
+
+    Raises:
+        ValueError: if ``n`` is not a positive integer.
+    """
+    global _pool, _threads
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
+    with _lock:
+        if _pool is not None:
+            _pool.shutdown(wait=True)
+        _pool, _threads = None, n
+        _blas_controller().limit(limits=n, user_api="blas")
+
+
+def _blas_controller():
+    global _blas
+    if _blas is None:
+        from threadpoolctl import ThreadpoolController
+
+        _blas = ThreadpoolController()
+    return _blas
+
+
+def parallel_for(task: Callable, items: Iterable) -> None:
+    """Call ``task(item)`` for every item, on the pool; returns when all are done.
+
+    The first exception (in the order of ``items``) is raised in the caller after every started task has ended.
+    Calls from inside a task, single items and a pool of one thread run in place.
+    """
+    items = list(items)
+    if len(items) < 2 or get_num_threads() == 1 or getattr(_inside, "tile", False):
+        for item in items:
+            task(item)
+        return
+    if not _lock.acquire(blocking=False):  # another thread's region holds the pool and BLAS: same result, in place
+        for item in items:
+            task(item)
+        return
+    try:
+        failures = _run_region(task, items)
+    finally:
+        _lock.release()
+    if failures:
+        raise min(failures, key=lambda pair: pair[0])[1]
+
+
+def _run_region(task, items) -> list[tuple[int, BaseException]]:
+    """Run the items on the pool and the calling thread; the failures, each with its place in ``items``."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(get_num_threads() - 1, "scratchvgg")
+    queue, take = iter(list(enumerate(items))), threading.Lock()
+    failures: list[tuple[int, BaseException]] = []
+
+    def work():
+        _inside.tile = True
+        try:
+            while not failures:
+                with take:
+                    number, item = next(queue, (None, None))
+                if number is None:
+                    return
+                try:
+                    task(item)
+                except BaseException as error:  # noqa: BLE001 - raised in the caller by parallel_for
+                    failures.append((number, error))
+        finally:
+            _inside.tile = False
+
+    with _blas_controller().limit(limits=1, user_api="blas"):
+        helpers = [_pool.submit(work) for _ in range(min(get_num_threads(), len(items)) - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                helper.result()
+    return failures
+
+
+def ranges(total: int, step: int) -> list[tuple[int, int]]:
+    """Cut ``range(total)`` into half-open pieces of at most ``step``."""
+    step = max(1, int(step))
+    return [(start, min(total, start + step)) for start in range(0, total, step)]

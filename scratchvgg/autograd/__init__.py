@@ -1,0 +1,23 @@
+"""Floor 2: Tensor, the tape and the walk back over it. Operations are on floor 4, in ``ops/``."""
+
+from .engine import backward, grad
+from .function import Function, Op, intercept
+from .grad_mode import (
+    detect_anomaly,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_detect_anomaly,
+    set_grad_enabled,
+)
+from .gradcheck import gradcheck
+from .table import ops
+from .tensor import RemovableHandle, Size, Tensor, as_array, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
+
+__all__ = [
+    "Function", "Op", "RemovableHandle", "Size", "Tensor", "as_array", "as_tensor", "backward", "detect_anomaly", "enable_grad",
+    "from_dlpack", "from_numpy", "grad", "gradcheck", "inference_mode", "intercept", "is_grad_enabled", "is_inference_mode_enabled",
+    "is_tensor", "no_grad", "ops", "set_detect_anomaly", "set_grad_enabled", "tensor",
+]

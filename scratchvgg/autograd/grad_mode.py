@@ -1,0 +1,120 @@
+"""Switches, one per thread: is the tape recording, is this inference, is anomaly mode on."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+
+class _State(threading.local):
+    grad = True
+    inference = False
+    anomaly = False
+
+
+state = _State()
+
+
+def is_grad_enabled() -> bool:
+    """True while operations are recorded on the tape."""
+    return state.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """True inside :class:`inference_mode`."""
+    return state.inference
+
+
+class _Switch:
+    """A context manager that is also a decorator: sets attributes of ``state`` and puts the old values back."""
+
+    values: dict[str, bool]
+
+    def __enter__(self):
+        self.__dict__.setdefault("_before", []).append({name: getattr(state, name) for name in self.values})
+        for name, value in self.values.items():
+            setattr(state, name, value)
+        return self
+
+    def __exit__(self, *_):
+        for name, value in self._before.pop().items():
+            setattr(state, name, value)
+
+    def __call__(self, function):
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with type(self)._copy(self):
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def _copy(self):
+        fresh = object.__new__(type(self))
+        fresh.values = self.values
+        return fresh
+
+
+class _PlainSwitch(_Switch):
+    """A switch without arguments: ``@no_grad`` works as well as ``@no_grad()``."""
+
+    def __new__(cls, function=None):
+        self = super().__new__(cls)
+        return self if function is None else self(function)
+
+
+class no_grad(_PlainSwitch):  # noqa: N801 - torch's spelling
+    """Record nothing: results do not require grad. Context manager or decorator."""
+
+    values = {"grad": False}
+
+
+class enable_grad(_PlainSwitch):  # noqa: N801
+    """Record again inside a :class:`no_grad` region."""
+
+    values = {"grad": True}
+
+
+class inference_mode(_Switch):  # noqa: N801
+    """As :class:`no_grad`, and the results can never take part in a recorded operation later.
+
+    Args:
+        mode: False makes it do nothing.
+    """
+
+    def __new__(cls, mode=True):
+        self = super().__new__(cls)
+        if callable(mode):
+            self.values = {"grad": False, "inference": True}
+            return self(mode)
+        self.values = {"grad": False, "inference": True} if mode else {}
+        return self
+
+
+class set_grad_enabled(_Switch):  # noqa: N801
+    """Set recording on or off: at once when called, or for a ``with`` block."""
+
+    def __init__(self, mode: bool):
+        self.values = {"grad": bool(mode)}
+        self._before = [{"grad": state.grad}]
+        state.grad = bool(mode)
+
+    def __enter__(self):
+        return self
+
+
+class set_detect_anomaly(_Switch):  # noqa: N801
+    """Turn anomaly mode on or off (see :mod:`scratchvgg.autograd.anomaly`): at once, or for a ``with`` block."""
+
+    def __init__(self, mode: bool):
+        self.values = {"anomaly": bool(mode)}
+        self._before = [{"anomaly": state.anomaly}]
+        state.anomaly = bool(mode)
+
+    def __enter__(self):
+        return self
+
+
+class detect_anomaly(_PlainSwitch):  # noqa: N801
+    """Check every result and every gradient for NaN and Inf; the first one raises, naming the operation and where it was called."""
+
+    values = {"anomaly": True}

@@ -1,0 +1,56 @@
+"""Element type and device: ``to`` and its short forms. The gradient travels back to the type (and device) it came from."""
+
+from __future__ import annotations
+
+from ..array import Device, as_dtype, get_backend
+from ..autograd import Op, Tensor, ops
+
+
+class Cast(Op):
+    """Another element type; g is cast back."""
+
+    @staticmethod
+    def forward(ctx, x, dtype):
+        ctx.dtype = x.dtype
+        return x.astype(dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.astype(ctx.dtype), None
+
+
+class Transfer(Op):
+    """Another device; g goes back to the first."""
+
+    @staticmethod
+    def forward(ctx, x, backend):
+        ctx.target = backend
+        return backend.asarray(ctx.backend.to_numpy(x))
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.backend.asarray(ctx.target.to_numpy(g)), None
+
+
+@ops.register
+def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False):
+    """``input`` as another dtype and/or on another device; the tensor itself if nothing changes.
+
+    Args:
+        args: a dtype, a device, a Tensor to imitate, or device and dtype, in torch's orders.
+        copy: make a copy even if nothing changes.
+    """
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, Device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda", "emulator")):
+            device = a
+        elif not isinstance(a, bool):
+            dtype = a
+    out = input
+    if device is not None and Device(device) != out.device:
+        backend = get_backend(Device(device))
+        out = Transfer.apply(out, backend)
+    if dtype is not None and as_dtype(dtype) is not out.dtype:
+        out = Cast.apply(out, as_dtype(dtype).numpy)
+    return ops.clone(out) if copy and out is input else out

@@ -1,0 +1,113 @@
+"""What many operations share: promotion, broadcasting backwards, argument checks."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+
+from ..array import get_default_dtype
+from ..array.dtypes import number_dtype, result_type
+from ..autograd import Tensor, ops
+
+
+def is_number(value) -> bool:
+    """True for Python and NumPy scalars (bool included)."""
+    return isinstance(value, (numbers.Real, np.generic))
+
+
+def plain_number(value):
+    """A NumPy scalar as a Python number, so that it cannot widen a result's type."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def promote(name: str, *operands, floating: bool = False):
+    """Bring Tensors and numbers to one element type by torch's rules.
+
+    Args:
+        name: the operation, for messages.
+        floating: the result must be floating: integers become the default floating type (division, exp).
+
+    Returns:
+        The operands: Tensors of that dtype, Python numbers unchanged, and arrays as Tensors.
+
+    Raises:
+        TypeError: for an operand that is neither.
+    """
+    device = next((o.device for o in operands if isinstance(o, Tensor)), None)
+    operands = [_operand(name, o, device) for o in operands]
+    kinds = [(o.dtype, 2 if o.ndim else 1) if isinstance(o, Tensor) else (number_dtype(o), 0) for o in operands]
+    wanted = result_type(kinds)
+    if floating and not wanted.is_floating_point:
+        wanted = get_default_dtype()
+    return [ops.to(o, wanted) if isinstance(o, Tensor) and o.dtype is not wanted else o for o in operands]
+
+
+def _operand(name, value, device):
+    if isinstance(value, Tensor):
+        return value
+    if is_number(value):
+        return plain_number(value)
+    if isinstance(value, np.ndarray):
+        return Tensor(value, device=device)
+    raise TypeError(f"{name}: expected a Tensor or a number, got {type(value).__name__}")
+
+
+def sum_to(xp, grad, shape):
+    """Undo broadcasting: add ``grad`` up over the dimensions that were stretched from ``shape``."""
+    if grad.shape == tuple(shape):
+        return grad
+    lead = grad.ndim - len(shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and grad.shape[lead + i] != 1))
+    return xp.sum(grad, axis=axes, keepdims=True).reshape(shape)
+
+
+def normalize_dim(name: str, dim: int, ndim: int) -> int:
+    """A possibly negative dimension as 0 ≤ dim < ndim (0-dimensional tensors take 0 and −1).
+
+    Raises:
+        IndexError: out of range, as in torch.
+        TypeError: not an integer.
+    """
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
+        raise TypeError(f"{name}: dim must be an integer, got {type(dim).__name__} {dim!r}")
+    bound = max(ndim, 1)
+    if not -bound <= dim < bound:
+        raise IndexError(f"{name}: dim must be between {-bound} and {bound - 1}, got {dim}")
+    return int(dim) % bound
+
+
+def normalize_dims(name: str, dim, ndim: int) -> tuple[int, ...]:
+    """``None`` or ``()`` as all dimensions, an int or a sequence as a tuple.
+
+    Raises:
+        RuntimeError: for a dimension named twice.
+    """
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(ndim))
+    dims = tuple(normalize_dim(name, d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"{name}: a dimension appears twice in {dim}")
+    return dims if ndim else ()
+
+
+def pair(name: str, argument: str, value) -> tuple[int, int]:
+    """An int or a sequence of one or two ints as (vertical, horizontal).
+
+    Raises:
+        TypeError: not integers. RuntimeError: a sequence of another length.
+    """
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value), int(value)
+    if not isinstance(value, (tuple, list)) or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in value):
+        raise TypeError(f"{name}: {argument} must be an int or a pair of ints, got {value!r}")
+    if len(value) not in (1, 2):
+        raise RuntimeError(f"{name}: {argument} must be an int or a pair of ints, got {len(value)} of them: {value!r}")
+    return int(value[0]), int(value[-1])
+
+
+def check_tensor(name: str, argument: str, value) -> Tensor:
+    """Raise TypeError unless ``value`` is a Tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: {argument} must be a Tensor, got {type(value).__name__}")
+    return value
