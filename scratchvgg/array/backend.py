@@ -53,6 +53,10 @@ class Backend:
         """Launch a CUDA kernel by its registry name."""
         raise RuntimeError(f"device {self.device} runs no CUDA kernels ({kernel!r} was asked for)")
 
+    def quiet(self):
+        """A context in which arithmetic makes NaN and Inf without a warning, as in torch (anomaly mode finds them)."""
+        return np.errstate(all="ignore")
+
     def synchronize(self) -> None:
         """Wait until everything queued on the device is done."""
 

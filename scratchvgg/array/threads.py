@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 _lock = threading.Lock()
 _inside = threading.local()
 _pool: ThreadPoolExecutor | None = None

@@ -97,7 +97,8 @@ def _step(node, grads, push, needed, wanted):
     for index, (shape, dtype, backend) in enumerate(node.outputs):
         if grads[index] is None:
             grads[index] = backend.zeros(shape, dtype)
-    results = node.op.backward(ctx, *grads)
+    with ctx.backend.quiet():
+        results = node.op.backward(ctx, *grads)
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(node.edges):
         raise RuntimeError(f"{node.name}: backward returned {len(results)} gradients for {len(node.edges)} arguments")

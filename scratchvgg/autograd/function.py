@@ -79,7 +79,8 @@ class Op:
         backend = get_backend(device) if device is not None else options.pop("backend")
         ctx = Context(backend, tuple(needs) if record else (False,) * len(needs))
         ctx.operation = cls.name
-        result = cls.forward(ctx, *[a.array if isinstance(a, Tensor) else a for a in args], **options)
+        with backend.quiet():
+            result = cls.forward(ctx, *[a.array if isinstance(a, Tensor) else a for a in args], **options)
         many = isinstance(result, tuple)
         outputs = tuple(Tensor.wrap(backend, r) for r in (result if many else (result,)))
         if ctx.writes:  # in place: the first argument's memory now holds the first output
