@@ -1,0 +1,17 @@
+"""Floor 3: two-dimensional convolution on plain arrays. It knows nothing of Tensors or the tape.
+
+Every algorithm computes the same three things, each a method of one class in one file:
+
+    forward       y  = x ⋆ w + bias          (N, C, H, W), (K, C/groups, R, S), (K,) → (N, K, P, Q)
+    grad_input    dx = ∂L/∂x from dy and w
+    grad_weight   dw = ∂L/∂w from dy and x
+
+Arrays are logically NCHW with any strides; results come channels-last in memory.
+"""
+
+from .direct import Direct
+from .geometry import Problem
+from .im2col import Im2col
+from .registry import Algorithm, algorithms, choose, get, register
+
+__all__ = ["Algorithm", "Direct", "Im2col", "Problem", "algorithms", "choose", "get", "register"]

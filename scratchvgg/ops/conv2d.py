@@ -1,0 +1,121 @@
+"""conv2d: the face of ``scratchvgg/conv/`` on the tape.
+
+y = x ⋆ w + b. With g = ∂L/∂y:  ∂L/∂x = g ⋆ᵀ w (``grad_input``),  ∂L/∂w = Σ g · x (``grad_weight``),  ∂L/∂b = Σ_{n,p,q} g.
+x is kept only if the weight wants a gradient, w only if the input does: the first layer's image gradient is never computed unasked.
+"""
+
+from __future__ import annotations
+
+from ..autograd import Op, ops
+from ..conv import Problem, choose
+from ..conv.geometry import same_padding
+from .common import check_tensor, pair
+
+
+class Conv2d(Op):
+    """Keeps the input and the weight (no columns)."""
+
+    name = "conv2d"
+
+    @staticmethod
+    def forward(ctx, x, w, bias, problem, algorithm):
+        ctx.problem, ctx.algorithm = problem, algorithm
+        ctx.save(input=x if ctx.needs_input_grad[1] else None, weight=w if ctx.needs_input_grad[0] else None)
+        return algorithm.forward(ctx.backend, problem, x, w, bias)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved
+        dx = ctx.algorithm.grad_input(ctx.backend, ctx.problem, g, w) if ctx.needs_input_grad[0] else None
+        dw = ctx.algorithm.grad_weight(ctx.backend, ctx.problem, g, x) if ctx.needs_input_grad[1] else None
+        db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
+        return dx, dw, db, None, None
+
+
+def channel_sums(xp, g):
+    """Σ over n, p, q of (N, K, P, Q), as a product with ones per image, then a pairwise sum over images."""
+    n, k, p, q = g.shape
+    if g.dtype == xp.float16 or g.size == 0:
+        return xp.sum(g, axis=(0, 2, 3), dtype=xp.float32).astype(g.dtype)
+    rows = g.transpose(0, 2, 3, 1).reshape(n, p, q * k)
+    return xp.sum(rows.sum(axis=1).reshape(n, q, k).sum(axis=1), axis=0, dtype=xp.float64).astype(g.dtype)
+
+
+@ops.register
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None):
+    """Two-dimensional convolution (cross-correlation), torch's ``conv2d``.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        weight: (K, C / groups, R, S).
+        bias: (K,) or None.
+        stride, dilation: an int or (vertical, horizontal).
+        padding: an int, a pair, ``"valid"`` (none) or ``"same"`` (output size = input size; stride 1 only).
+        algorithm: the name of one in ``scratchvgg.conv.algorithms()``; None lets the library choose.
+
+    Returns:
+        (N, K, P, Q) with P = ⌊(H + 2·padding − dilation·(R − 1) − 1) / stride⌋ + 1, Q alike.
+
+    Raises:
+        RuntimeError: sizes or element types that do not fit, stride, dilation or groups below 1, negative padding.
+        ValueError: an unknown padding word or algorithm.
+        TypeError: an argument of the wrong kind.
+    """
+    for name, value in (("input", input), ("weight", weight), *((("bias", bias),) if bias is not None else ())):
+        check_tensor("conv2d", name, value)
+    if input.ndim not in (3, 4):
+        raise RuntimeError(f"conv2d: expected input of shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}")
+    if weight.ndim != 4:
+        raise RuntimeError(f"conv2d: expected weight of shape (out, in / groups, height, width), got {tuple(weight.shape)}")
+    batched = input if input.ndim == 4 else input.unsqueeze(0)
+    problem = _problem(batched.shape, weight.shape, stride, padding, dilation, groups)
+    check_operands("conv2d", input, weight, bias, weight.shape[0])
+    y = Conv2d.apply(batched, weight, bias, problem, choose(problem, input.dtype, algorithm))
+    return y if input.ndim == 4 else y.squeeze(0)
+
+
+def _problem(x_shape, w_shape, stride, padding, dilation, groups) -> Problem:
+    """Check the geometry and gather it."""
+    n, c, h, w = x_shape
+    k, deep, r, s = w_shape
+    stride, dilation = pair("conv2d", "stride", stride), pair("conv2d", "dilation", dilation)
+    if min(stride) < 1:
+        raise RuntimeError(f"conv2d: stride must be positive, got {stride}")
+    if min(dilation) < 1:
+        raise RuntimeError(f"conv2d: dilation must be positive, got {dilation}")
+    if groups < 1:
+        raise RuntimeError(f"conv2d: groups must be positive, got {groups}")
+    if deep * groups != c:
+        raise RuntimeError(
+            f"conv2d: weight of shape {tuple(w_shape)} with groups={groups} expects {deep * groups} input channels, got input {tuple(x_shape)} with {c}"
+        )
+    if k % groups:
+        raise RuntimeError(f"conv2d: {k} output channels cannot be cut into {groups} groups")
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"conv2d: padding must be 'same', 'valid' or integers, got {padding!r}")
+        if padding == "same" and stride != (1, 1):
+            raise RuntimeError(f"conv2d: padding='same' needs stride 1, got {stride}")
+        around = same_padding((r, s), dilation) if padding == "same" else ((0, 0), (0, 0))
+    else:
+        vertical, horizontal = pair("conv2d", "padding", padding)
+        if min(vertical, horizontal) < 0:
+            raise RuntimeError(f"conv2d: negative padding is not supported, got {padding}")
+        around = (vertical, vertical), (horizontal, horizontal)
+    problem = Problem(n, c, h, w, k, r, s, stride, around, dilation, groups)
+    if h + sum(around[0]) < problem.rows or w + sum(around[1]) < problem.columns:
+        raise RuntimeError(
+            f"conv2d: the padded input ({h + sum(around[0])} x {w + sum(around[1])}) is smaller than the filter's reach ({problem.rows} x {problem.columns})"
+        )
+    return problem
+
+
+def check_operands(name, input, weight, bias, channels_out):
+    """Raise RuntimeError unless the element types agree and the bias has one number per output channel."""
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"{name}: expected floating point input, got {input.dtype}")
+    for argument, other in (("weight", weight), ("bias", bias)):
+        if other is not None and other.dtype is not input.dtype:
+            raise RuntimeError(f"{name}: input is {input.dtype} and {argument} is {other.dtype}; they must be the same")
+    if bias is not None and tuple(bias.shape) != (channels_out,):
+        raise RuntimeError(f"{name}: expected bias of shape ({channels_out},), got {tuple(bias.shape)}")
