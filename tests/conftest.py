@@ -1,0 +1,60 @@
+"""What all tests share: markers, seeds, hypothesis' profile.
+
+- ``@pytest.mark.slow``: left out unless ``--slow`` is given.
+- ``@pytest.mark.gpu``: left out only on machines without an NVIDIA GPU.
+- Every test starts from the same random state.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import random
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from scratchvgg.array import manual_seed
+
+# Shared machines stall for seconds: no deadlines. CI must not depend on luck: the same examples every time.
+settings.register_profile("dev", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too (minutes)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes long; run with --slow")
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; skipped only where there is none")
+
+
+def pytest_collection_modifyitems(config, items):
+    skip_slow = pytest.mark.skip(reason="slow: run with --slow")
+    skip_gpu = pytest.mark.skip(reason="no NVIDIA GPU on this machine")
+    has_gpu = bool(glob.glob("/dev/nvidia[0-9]*"))
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(skip_slow)
+        if "gpu" in item.keywords and not has_gpu:
+            item.add_marker(skip_gpu)
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    """Every test begins at seed 0, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    manual_seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, or a skip where it is not installed."""
+    return pytest.importorskip("torch")

@@ -1,0 +1,396 @@
+"""The one harness: a test states inputs, a function and (as a rule) nothing else; the harness multiplies.
+
+::
+
+    Case("max_pool2d", "overlapping", (distinct(2, 3, 7, 7),), lambda F, x: F.max_pool2d(x, 3, 2))
+
+The same function is called with scratchvgg as ``F`` and with torch as ``F``. :func:`run` draws the inputs, lays them out in memory
+in one of several ways, runs forward and backward on one device in one dtype, and checks against torch
+
+- values, dtypes and shapes of all results, and the gradient of every floating input;
+- float64 to 1e-10; float32 and float16 by RMS error against the float64 truth: at most twice torch's own (``closeness.py``);
+- that inputs and incoming gradients hold the same bits afterwards, and that no two gradients share memory.
+
+:func:`parametrize` spreads cases over device × dtype × memory layout × algorithm as pytest parameters. :func:`check_differences`
+compares backward with finite differences, without torch. Inputs are drawn as float32 values, so that one float64 truth
+serves float64 and float32 alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+import scratchvgg
+import scratchvgg.ops  # fills the table
+from scratchvgg.array import Device, get_backend
+from scratchvgg.autograd import Tensor, gradcheck, ops
+
+from .closeness import assert_as_good, assert_close64, assert_same, error_limit, is_floating, rms_error
+from .inputs import Input, array, booleans, distinct, integers, normal, off_zero, tied, uniform
+
+__all__ = [
+    "ALGORITHMS", "DEVICES", "LAYOUTS", "Case", "Face", "Input", "Outcome", "Variant", "array", "assert_as_good", "assert_close64", "assert_same",
+    "booleans", "check_differences", "compare", "distinct", "error_limit", "integers", "normal", "off_zero", "our_face", "parametrize",
+    "parametrize_cases", "rms_error", "run", "run_ours", "run_torch", "tied", "torch_face", "uniform",
+]
+
+DEVICES = ["cpu"]
+"""Where cases run. A device that lands appends its name here (or its tests' conftest does)."""
+
+ALGORITHMS: dict[str, tuple[Callable[[], Sequence[str]], Callable]] = {}
+"""operation → (its algorithms' names, a context manager ``use(name)`` that forces one and raises if another one ran)."""
+
+
+# ---- cases and variants --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison with torch.
+
+    Args:
+        operation: the public name that the case is about; the harness checks that it really ran.
+        title: what is particular about it.
+        inputs: one :class:`Input` per argument of ``function`` after ``F``.
+        function: ``function(F, *tensors)``; ``F`` has every public name of the library under test. Returns a Tensor, a plain value, or a
+            (nested) sequence of them.
+        half: run in float16 too.
+        differences: backward is worth comparing with finite differences (no kinks, few elements).
+        layouts: names of :data:`LAYOUTS` to use.
+        moments: the result is random: compare shape, dtype, mean and standard deviation instead of values.
+    """
+
+    operation: str
+    title: str
+    inputs: tuple[Input, ...]
+    function: Callable
+    half: bool = False
+    differences: bool = True
+    layouts: tuple[str, ...] = ("contiguous", "channels_last", "strided", "reversed")
+    moments: bool = False
+
+    @property
+    def name(self) -> str:
+        """``operation: title``."""
+        return f"{self.operation}: {self.title}" if self.title else self.operation
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names that the function gives its inputs."""
+        names = list(inspect.signature(self.function).parameters)[1:]
+        return names if len(names) == len(self.inputs) else [f"argument {i}" for i in range(len(self.inputs))]
+
+    def rng(self, seed: int = 0) -> np.random.Generator:
+        """Random numbers that depend on the case's name alone, so that adding a case changes no other."""
+        return np.random.default_rng([zlib.crc32(self.name.encode()), seed])
+
+    def draw(self, seed: int = 0) -> list[np.ndarray]:
+        """The inputs: float32 values held in float64; integers and booleans as they are."""
+        rng = self.rng(seed)
+        return [a.astype(np.float32).astype(np.float64) if a.dtype.kind == "f" else a for a in (i.draw(rng) for i in self.inputs)]
+
+    def variants(self) -> list[Variant]:
+        """Every way to run the case here."""
+        widest = max((a.ndim for a in self.draw()), default=0)
+        layouts = [name for name in self.layouts if widest >= LAYOUTS[name].dimensions] or ["contiguous"]
+        dtypes = ["float64", "float32"] + ["float16"] * self.half
+        algorithms = ALGORITHMS[self.operation][0]() if self.operation in ALGORITHMS else [None]
+        return [Variant(d, t, m, a) for d in DEVICES for t in dtypes for m in layouts for a in algorithms]
+
+
+class Variant(NamedTuple):
+    """One way to run a case. ``algorithm`` is None where there is nothing to choose."""
+
+    device: str = "cpu"
+    dtype: str = "float64"
+    layout: str = "contiguous"
+    algorithm: str | None = None
+
+    def __str__(self):
+        return "-".join(part for part in self if part)
+
+
+def parametrize(cases: Sequence[Case]):
+    """``@parametrize(CASES) def test(case, variant): run(case, variant)``: one pytest test per case and variant.
+
+    Raises:
+        ValueError: if two cases have the same name.
+    """
+    import pytest
+
+    _check_names(cases)
+    pairs = [(case, variant) for case in cases for variant in case.variants()]
+    return pytest.mark.parametrize(("case", "variant"), [pytest.param(c, v, id=f"{c.name}-{v}") for c, v in pairs])
+
+
+def parametrize_cases(cases: Sequence[Case]):
+    """``@parametrize_cases(CASES) def test(case)``: one pytest test per case."""
+    import pytest
+
+    _check_names(cases)
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases])
+
+
+def _check_names(cases):
+    names = [c.name for c in cases]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise ValueError(f"two cases with one name: {', '.join(sorted(twice))}")
+
+
+# ---- memory layouts: the same values, other strides -------------------------------------------------------------------
+
+
+class Layout(NamedTuple):
+    """How to lay an array out in memory, and from how many dimensions on that differs from ``contiguous``."""
+
+    arrange: Callable
+    dimensions: int = 0
+
+
+def _contiguous(xp, a):
+    return a.copy()
+
+
+def _channels_last(xp, a):
+    """Dimension 1 last in memory; a matrix is transposed."""
+    return xp.moveaxis(xp.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a.copy("F")
+
+
+def _strided(xp, a):
+    """Every second element of a larger array, whose other elements are poison: NaN, or an integer that no index may be."""
+    poison = xp.nan if a.dtype.kind == "f" else a.dtype.kind == "b" or np.iinfo(a.dtype).max
+    held = xp.full([2 * n + 1 for n in a.shape], poison, a.dtype)
+    view = held[(slice(1, None, 2),) * a.ndim] if a.ndim else held.reshape(())
+    view[...] = a
+    return view
+
+
+def _reversed(xp, a):
+    """Negative strides in every dimension."""
+    return xp.flip(xp.flip(a).copy())
+
+
+LAYOUTS = {
+    "contiguous": Layout(_contiguous),
+    "channels_last": Layout(_channels_last, 2),
+    "strided": Layout(_strided, 1),
+    "reversed": Layout(_reversed, 1),
+}
+
+
+# ---- the two libraries under one face -----------------------------------------------------------------------------------
+
+
+class Face:
+    """Public names, looked up in one place after another."""
+
+    def __init__(self, *places):
+        self._places = places
+
+    def __getattr__(self, name):
+        for place in self._places:
+            if hasattr(place, name):
+                return getattr(place, name)
+        raise AttributeError(f"{name!r} is in none of {self._places}")
+
+
+def our_face() -> Face:
+    """scratchvgg: the table of operations first."""
+    return Face(ops, scratchvgg)
+
+
+@functools.cache
+def torch_face() -> Face:
+    """torch: functional forms first (their dropout and batch_norm are the public ones), methods last."""
+    import torch
+
+    return Face(torch.nn.functional, torch, torch.Tensor, torch.autograd)
+
+
+# ---- running -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What a run gave: the results in order, and the gradient of each differentiable argument (None: no path to it).
+
+    Tensors are NumPy arrays here, plain values stay as they are.
+    """
+
+    results: list
+    gradients: dict[str, np.ndarray | None] = field(default_factory=dict)
+
+    def named(self) -> dict[str, object]:
+        """Results and gradients under the names used in messages and in stored references."""
+        named = {"result" if len(self.results) == 1 else f"result {i}": r for i, r in enumerate(self.results)}
+        return named | {f"gradient of {n}": g for n, g in self.gradients.items()}
+
+
+def flat(results) -> list:
+    """Nested tuples and lists of tensors as one list; a list of plain numbers (``tolist``, a shape) is one plain value."""
+    if not isinstance(results, (tuple, list)):
+        return [results]
+    if not any(hasattr(r, "requires_grad") or isinstance(r, (tuple, list)) for r in results):
+        return [list(results)]
+    return [leaf for r in results for leaf in flat(r)]
+
+
+def cotangents(case: Case, results: list, seed: int = 0) -> list[np.ndarray]:
+    """The incoming gradient of each result that has a history, as float32 values in float64."""
+    rng = case.rng(seed + 1000)
+    return [rng.normal(size=tuple(r.shape)).astype(np.float32).astype(np.float64) for r in results if getattr(r, "requires_grad", False)]
+
+
+def run_ours(case: Case, variant: Variant = Variant(), arrays: list | None = None, seed: int = 0) -> Outcome:
+    """Run the case on scratchvgg; checks what needs no reference: nothing is overwritten, no gradients share memory."""
+    backend = get_backend(Device(variant.device))
+    arrange = LAYOUTS[variant.layout].arrange
+
+    def lay(values):
+        return arrange(backend.xp, backend.asarray(values, variant.dtype if values.dtype.kind == "f" else None))
+
+    inputs = [lay(a) for a in (case.draw(seed) if arrays is None else arrays)]
+    tensors = [Tensor.wrap(backend, a) for a in inputs]
+    for tensor, spec in zip(tensors, case.inputs, strict=True):
+        tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
+    before = [_bits(a) for a in inputs]
+    with ALGORITHMS[case.operation][1](variant.algorithm) if variant.algorithm else nullcontext():
+        results = flat(case.function(our_face(), *tensors))
+        recorded = [r for r in results if getattr(r, "requires_grad", False)]
+        incoming = [lay(c).astype(r.array.dtype, copy=False) for c, r in zip(cotangents(case, results, seed), recorded, strict=True)]
+        kept = [_bits(g) for g in incoming]
+        if recorded:
+            ops.backward(recorded, [Tensor.wrap(backend, g) for g in incoming])
+    for name, array_, bits in zip([*case.arguments, *["the incoming gradient"] * len(kept)], inputs + incoming, before + kept, strict=True):
+        assert _bits(array_) == bits, f"{case.name}: {name} was written to"
+    gradients = {n: t.grad for n, t in zip(case.arguments, tensors, strict=True) if t.requires_grad}
+    _check_separate(case, gradients, inputs + incoming)
+    return Outcome(
+        [backend.to_numpy(r.array) if isinstance(r, Tensor) else r for r in results],
+        {n: None if g is None else backend.to_numpy(g.array) for n, g in gradients.items()},
+    )
+
+
+def _bits(a) -> bytes:
+    """The memory that ``a`` lives in, gaps and all."""
+    while a.base is not None and hasattr(a.base, "tobytes"):
+        a = a.base
+    return a.tobytes()
+
+
+def _check_separate(case, gradients, others):
+    held = [(f"the gradient of {n}", g.array) for n, g in gradients.items() if g is not None]
+    for i, (name, a) in enumerate(held):
+        for other, b in held[i + 1 :] + [("an input or incoming gradient", b) for b in others]:
+            assert not np.may_share_memory(a, b), f"{case.name}: {name} shares memory with {other}"
+
+
+@functools.lru_cache(4096)
+def run_torch(case: Case, dtype: str = "float64", rounded_to: str = "float64", seed: int = 0) -> Outcome:
+    """Run the case on torch, on inputs first rounded to ``rounded_to``: the truth is ``run_torch(case, "float64", dtype)``."""
+    import torch
+
+    arrays = [a.astype(rounded_to).astype(dtype) if a.dtype.kind == "f" else a for a in case.draw(seed)]
+    tensors = [torch.from_numpy(a).requires_grad_(i.grad and a.dtype.kind == "f") for i, a in zip(case.inputs, arrays, strict=True)]
+    results = flat(case.function(torch_face(), *tensors))
+    recorded = [r for r in results if getattr(r, "requires_grad", False)]
+    incoming = [c.astype(rounded_to) for c in cotangents(case, results, seed)]
+    if recorded:
+        torch.autograd.backward(recorded, [torch.from_numpy(c).to(r.dtype) for c, r in zip(incoming, recorded, strict=True)])
+    return Outcome(
+        [r.detach().numpy() if isinstance(r, torch.Tensor) else r for r in results],
+        {n: None if t.grad is None else t.grad.numpy() for n, t in zip(case.arguments, tensors, strict=True) if t.requires_grad},
+    )
+
+
+def run(case: Case, variant: Variant = Variant()) -> None:
+    """Run the case both ways in one variant and compare everything.
+
+    Raises:
+        AssertionError: naming the case, the variant and the result or gradient that differs.
+    """
+    if case.moments:
+        compare_moments(case, variant)
+        return
+    peer = run_torch(case, variant.dtype, variant.dtype)
+    truth = run_torch(case, "float64", variant.dtype)
+    ours = run_ours(case, variant)
+    errors = {name: rms_error(peer.named()[name], value) for name, value in truth.named().items() if is_floating(value)}
+    try:
+        compare(ours, peer, truth, errors)
+    except AssertionError:
+        if variant.dtype == "float64" or not compare_median(case, variant):
+            raise
+
+
+def compare_median(case: Case, variant: Variant, seeds: int = 5) -> bool:
+    """Whether the median over ``seeds`` draws of (our error − limit) is below zero for every floating result and gradient.
+
+    A sum of few numbers may come out exact in torch by luck; the median does not depend on it.
+    """
+    excess: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        peer, truth = (run_torch(case, dtype, variant.dtype, seed).named() for dtype in (variant.dtype, "float64"))
+        for name, value in run_ours(case, variant, None, seed).named().items():
+            true, theirs = truth[name], peer[name]
+            if not is_floating(true):
+                assert_same(f"{case.name}, {name}", value, theirs)
+                continue
+            assert value.dtype == theirs.dtype and value.shape == theirs.shape
+            limit = error_limit(rms_error(theirs, true), true, theirs.dtype)
+            excess.setdefault(name, []).append(rms_error(value, true) - limit)
+    return all(np.median(e) <= 0 for e in excess.values())
+
+
+def compare(ours: Outcome, peer: Outcome, truth: Outcome, errors: dict[str, float]) -> None:
+    """Compare one run with torch's.
+
+    Args:
+        peer: torch in the same dtype: its dtypes, shapes, integers and plain values must be ours exactly.
+        truth: torch in float64.
+        errors: the RMS error of ``peer`` against ``truth`` by name.
+    """
+    assert list(ours.named()) == list(peer.named()), f"got {list(ours.named())}, expected {list(peer.named())}"
+    for (name, value), theirs, true in zip(ours.named().items(), peer.named().values(), truth.named().values(), strict=True):
+        if not is_floating(theirs):
+            assert_same(name, value, theirs)
+            continue
+        assert isinstance(value, np.ndarray), f"{name}: got {value!r}, expected an array"
+        assert value.dtype == theirs.dtype, f"{name}: got {value.dtype}, expected {theirs.dtype}"
+        assert value.shape == theirs.shape, f"{name}: got shape {value.shape}, expected {theirs.shape}"
+        if theirs.dtype == np.float64:
+            assert_close64(name, value, theirs)
+        else:
+            assert_as_good(name, value, true, errors[name])
+
+
+def compare_moments(case: Case, variant: Variant) -> None:
+    """Random results: shape and dtype equal torch's, mean and standard deviation within six standard errors of them."""
+    ours, theirs = run_ours(case, variant), run_torch(case, variant.dtype, variant.dtype)
+    for (name, a), b in zip(ours.named().items(), theirs.named().values(), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape, f"{name}: got {a.dtype} {a.shape}, expected {b.dtype} {b.shape}"
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        spread = 6 * max(a.std(), b.std()) * np.sqrt(2 / a.size)
+        assert abs(a.mean() - b.mean()) <= spread, f"{name}: mean {a.mean():.6g}, torch {b.mean():.6g}, tolerance {spread:.2g}"
+        assert abs(a.std() - b.std()) <= spread, f"{name}: standard deviation {a.std():.6g}, torch {b.std():.6g}, tolerance {spread:.2g}"
+
+
+def check_differences(case: Case, device: str = "cpu") -> None:
+    """Compare backward with central differences in float64 (see :func:`scratchvgg.autograd.gradcheck`); needs no torch."""
+    backend = get_backend(Device(device))
+    tensors = [Tensor.wrap(backend, backend.asarray(a)) for a in case.draw()]
+    for tensor, spec in zip(tensors, case.inputs, strict=True):
+        tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
+
+    def results(*inputs):
+        return tuple(r for r in flat(case.function(our_face(), *inputs)) if isinstance(r, Tensor))
+
+    assert gradcheck(results, tensors)
