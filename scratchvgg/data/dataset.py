@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..array import get_default_dtype
+from ..autograd import Tensor
 
 
 class Dataset:
@@ -138,4 +139,4 @@ def _stack(parts: list, place: int) -> np.ndarray:
 
 def _plain(value):
     """A Tensor's array; anything else unchanged."""
-    return value.numpy() if hasattr(value, "detach") and hasattr(value, "numpy") else value
+    return value.detach().numpy() if isinstance(value, Tensor) else value

@@ -43,8 +43,8 @@ class SampleShapes(ArrayDataset):
     """
 
     name = "sample"
-    mean = (0.492, 0.492, 0.492)
-    std = (0.247, 0.247, 0.247)
+    mean = (0.497, 0.498, 0.497)
+    std = (0.226, 0.224, 0.224)
 
     def __init__(self, train: bool = True, size: int | None = None, seed: int = 0, transform=None):
         size = (10_000 if train else 2_000) if size is None else size
@@ -138,7 +138,7 @@ def _stroke(draws: _Draws, x, y):
 
 def _outline(draws: _Draws, labels, x, y):
     """Distance in pixels from the shape of each picture's class, at a random place, size, squeeze and angle."""
-    radius = draws.uniform(7, 12.5)
+    radius = draws.uniform(7.5, 12.5)
     room = _f(15.5) - radius * _f(0.85)
     dx = x - (_f(15.5) + room * draws.uniform(-1, 1))
     dy = y - (_f(15.5) + room * draws.uniform(-1, 1))
@@ -153,8 +153,8 @@ def _outline(draws: _Draws, labels, x, y):
 
 
 def _ink(draws: _Draws, ground):
-    """A colour as bright as the background ± 40 to 100 of 255, on the side that has room (either, where both have)."""
-    colour, step, sign = draws.colour(-60, 60), draws.uniform(40, 100), draws.sign()
+    """A colour as bright as the background ± 50 to 105 of 255, on the side that has room (either, where both have)."""
+    colour, step, sign = draws.colour(-60, 60), draws.uniform(50, 105), draws.sign()
     level = _mean(ground)
     sign = np.where(level > _f(155), _f(-1), np.where(level < _f(100), _f(1), sign))
     return (level + sign * step - _mean(colour))[:, None] + colour
