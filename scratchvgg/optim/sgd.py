@@ -1,0 +1,69 @@
+"""Stochastic gradient descent with momentum.
+
+With gradient g, weight w, velocity v, momentum μ, dampening τ, weight decay λ and learning rate γ, one step is
+
+    g ← g + λw        v ← μv + (1 − τ)g  (the first time v ← g)        d = g + μv (Nesterov) or v        w ← w − γd
+
+as in torch (Sutskever et al. 2013 scale v by γ instead: the same until γ changes). ``maximize`` starts from −g.
+"""
+
+from __future__ import annotations
+
+from .optimizer import Optimizer, check_at_least_zero, refuse_differentiable, scalar
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, torch's ``optim.SGD``.
+
+    Args:
+        params: Tensors, named Tensors or parameter groups.
+        lr: learning rate, a number or a 0-dimensional Tensor.
+        momentum, dampening, weight_decay: μ, τ and λ above.
+        nesterov: look ahead along the velocity.
+        maximize: climb instead of descend.
+        foreach, fused: torch's choices between implementations; kept in the groups, without effect here.
+
+    Raises:
+        ValueError: for a negative lr, momentum or weight decay, or Nesterov without momentum or with dampening.
+        RuntimeError: for ``differentiable=True``.
+    """
+
+    def __init__(
+        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False,
+        *, maximize=False, foreach=None, differentiable=False, fused=None,
+    ):
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            check_at_least_zero(name, value)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError(f"nesterov: needs momentum > 0 and dampening 0, got momentum {momentum} and dampening {dampening}")
+        refuse_differentiable(differentiable)
+        super().__init__(
+            params,
+            {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+             "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused},
+        )
+
+    def plan(self, group, parameter):
+        xp = parameter.backend.xp
+        lr, momentum, decay = (scalar(group[key], parameter) for key in ("lr", "momentum", "weight_decay"))
+        keep, nesterov, maximize = 1 - group["dampening"], group["nesterov"], group["maximize"]
+        first = momentum != 0 and self.state[parameter].get("momentum_buffer") is None
+        velocity = () if momentum == 0 else (self._buffer(parameter, "momentum_buffer"),)
+
+        def rule(scratch, w, g, v=None):
+            d, s = g, scratch(0)
+            if decay != 0:
+                xp.multiply(w, decay, out=s)
+                d = (xp.subtract if maximize else xp.add)(s, g, out=s)
+            elif maximize:
+                d = xp.negative(g, out=s)
+            if first:
+                v[...] = d
+            elif v is not None:
+                v *= momentum
+                v += d if keep == 1 else xp.multiply(d, keep, out=scratch(1))
+            if v is not None:
+                d = xp.add(d, xp.multiply(v, momentum, out=scratch(1)), out=s) if nesterov else v
+            w -= xp.multiply(d, lr, out=s)
+
+        return rule, velocity
