@@ -21,20 +21,23 @@ from __future__ import annotations
 import functools
 import inspect
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 import scratchvgg
 import scratchvgg.ops  # fills the table
+from scratchvgg import conv
 from scratchvgg.array import Device, get_backend
-from scratchvgg.autograd import Tensor, gradcheck, ops
+from scratchvgg.autograd import Tensor, gradcheck, intercept, ops
 
 from .closeness import assert_as_good, assert_close64, assert_same, error_limit, is_floating, rms_error
 from .inputs import Input, array, booleans, distinct, integers, normal, off_zero, tied, uniform
+from .layouts import LAYOUTS
 
 __all__ = [
     "ALGORITHMS", "DEVICES", "LAYOUTS", "Case", "Face", "Input", "Outcome", "Variant", "array", "assert_as_good", "assert_close64", "assert_same",
@@ -45,8 +48,8 @@ __all__ = [
 DEVICES = ["cpu"]
 """Where cases run. A device that lands appends its name here (or its tests' conftest does)."""
 
-ALGORITHMS: dict[str, tuple[Callable[[], Sequence[str]], Callable]] = {}
-"""operation → (its algorithms' names, a context manager ``use(name)`` that forces one and raises if another one ran)."""
+ALGORITHMS: dict[str, Callable[[], Iterable[str]]] = {"conv2d": conv.algorithms, "conv_transpose2d": conv.algorithms}
+"""Operations that take ``algorithm=``, and where the names come from: a new algorithm is tested by being registered."""
 
 
 # ---- cases and variants --------------------------------------------------------------------------------------------
@@ -57,7 +60,7 @@ class Case:
     """One comparison with torch.
 
     Args:
-        operation: the public name that the case is about; the harness checks that it really ran.
+        operation: the public name that the case is about (``test_cases.py`` checks that it really ran).
         title: what is particular about it.
         inputs: one :class:`Input` per argument of ``function`` after ``F``.
         function: ``function(F, *tensors)``; ``F`` has every public name of the library under test. Returns a Tensor, a plain value, or a
@@ -102,8 +105,16 @@ class Case:
         widest = max((a.ndim for a in self.draw()), default=0)
         layouts = [name for name in self.layouts if widest >= LAYOUTS[name].dimensions] or ["contiguous"]
         dtypes = ["float64", "float32"] + ["float16"] * self.half
-        algorithms = ALGORITHMS[self.operation][0]() if self.operation in ALGORITHMS else [None]
-        return [Variant(d, t, m, a) for d in DEVICES for t in dtypes for m in layouts for a in algorithms]
+        return [Variant(d, t, m, a) for d in DEVICES for t in dtypes for m in layouts for a in self.algorithms()]
+
+    def algorithms(self) -> list[str | None]:
+        """The algorithms that support what the case asks for, or ``[None]``."""
+        if self.operation not in ALGORITHMS:
+            return [None]
+        names = sorted(ALGORITHMS[self.operation]())
+        with watch_algorithms() as asked, suppress(Exception):  # what fails here fails in the tests themselves, with its traceback
+            run_forward(self)
+        return [n for n in names if all(conv.get(n).supports(problem, dtype) for problem, dtype, _ in asked)]
 
 
 class Variant(NamedTuple):
@@ -116,6 +127,9 @@ class Variant(NamedTuple):
 
     def __str__(self):
         return "-".join(part for part in self if part)
+
+
+PLAIN = Variant()
 
 
 def parametrize(cases: Sequence[Case]):
@@ -145,47 +159,6 @@ def _check_names(cases):
         raise ValueError(f"two cases with one name: {', '.join(sorted(twice))}")
 
 
-# ---- memory layouts: the same values, other strides -------------------------------------------------------------------
-
-
-class Layout(NamedTuple):
-    """How to lay an array out in memory, and from how many dimensions on that differs from ``contiguous``."""
-
-    arrange: Callable
-    dimensions: int = 0
-
-
-def _contiguous(xp, a):
-    return a.copy()
-
-
-def _channels_last(xp, a):
-    """Dimension 1 last in memory; a matrix is transposed."""
-    return xp.moveaxis(xp.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a.copy("F")
-
-
-def _strided(xp, a):
-    """Every second element of a larger array, whose other elements are poison: NaN, or an integer that no index may be."""
-    poison = xp.nan if a.dtype.kind == "f" else a.dtype.kind == "b" or np.iinfo(a.dtype).max
-    held = xp.full([2 * n + 1 for n in a.shape], poison, a.dtype)
-    view = held[(slice(1, None, 2),) * a.ndim] if a.ndim else held.reshape(())
-    view[...] = a
-    return view
-
-
-def _reversed(xp, a):
-    """Negative strides in every dimension."""
-    return xp.flip(xp.flip(a).copy())
-
-
-LAYOUTS = {
-    "contiguous": Layout(_contiguous),
-    "channels_last": Layout(_channels_last, 2),
-    "strided": Layout(_strided, 1),
-    "reversed": Layout(_reversed, 1),
-}
-
-
 # ---- the two libraries under one face -----------------------------------------------------------------------------------
 
 
@@ -202,9 +175,11 @@ class Face:
         raise AttributeError(f"{name!r} is in none of {self._places}")
 
 
-def our_face() -> Face:
-    """scratchvgg: the table of operations first."""
-    return Face(ops, scratchvgg)
+def our_face(case: Case | None = None, algorithm: str | None = None) -> Face:
+    """scratchvgg: the table of operations first; the case's operation bound to ``algorithm`` if one is given."""
+    if algorithm is None:
+        return Face(ops, scratchvgg)
+    return Face(SimpleNamespace(**{case.operation: functools.partial(getattr(ops, case.operation), algorithm=algorithm)}), ops, scratchvgg)
 
 
 @functools.cache
@@ -249,7 +224,7 @@ def cotangents(case: Case, results: list, seed: int = 0) -> list[np.ndarray]:
     return [rng.normal(size=tuple(r.shape)).astype(np.float32).astype(np.float64) for r in results if getattr(r, "requires_grad", False)]
 
 
-def run_ours(case: Case, variant: Variant = Variant(), arrays: list | None = None, seed: int = 0) -> Outcome:
+def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, seed: int = 0) -> Outcome:
     """Run the case on scratchvgg; checks what needs no reference: nothing is overwritten, no gradients share memory."""
     backend = get_backend(Device(variant.device))
     arrange = LAYOUTS[variant.layout].arrange
@@ -262,13 +237,14 @@ def run_ours(case: Case, variant: Variant = Variant(), arrays: list | None = Non
     for tensor, spec in zip(tensors, case.inputs, strict=True):
         tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
     before = [_bits(a) for a in inputs]
-    with ALGORITHMS[case.operation][1](variant.algorithm) if variant.algorithm else nullcontext():
-        results = flat(case.function(our_face(), *tensors))
-        recorded = [r for r in results if getattr(r, "requires_grad", False)]
-        incoming = [lay(c).astype(r.array.dtype, copy=False) for c, r in zip(cotangents(case, results, seed), recorded, strict=True)]
-        kept = [_bits(g) for g in incoming]
-        if recorded:
-            ops.backward(recorded, [Tensor.wrap(backend, g) for g in incoming])
+    with watch_algorithms() as asked:
+        results = flat(case.function(our_face(case, variant.algorithm), *tensors))
+    assert variant.algorithm is None or {a for *_, a in asked} == {variant.algorithm}, f"{case.name}: these algorithms ran: {asked}"
+    recorded = [r for r in results if getattr(r, "requires_grad", False)]
+    incoming = [lay(c).astype(r.array.dtype, copy=False) for c, r in zip(cotangents(case, results, seed), recorded, strict=True)]
+    kept = [_bits(g) for g in incoming]
+    if recorded:
+        ops.backward(recorded, [Tensor.wrap(backend, g) for g in incoming])
     for name, array_, bits in zip([*case.arguments, *["the incoming gradient"] * len(kept)], inputs + incoming, before + kept, strict=True):
         assert _bits(array_) == bits, f"{case.name}: {name} was written to"
     gradients = {n: t.grad for n, t in zip(case.arguments, tensors, strict=True) if t.requires_grad}
@@ -277,6 +253,26 @@ def run_ours(case: Case, variant: Variant = Variant(), arrays: list | None = Non
         [backend.to_numpy(r.array) if isinstance(r, Tensor) else r for r in results],
         {n: None if g is None else backend.to_numpy(g.array) for n, g in gradients.items()},
     )
+
+
+def run_forward(case: Case):
+    """The case's function on scratchvgg, once, in float64 on the CPU, without comparison."""
+    return case.function(our_face(), *[Tensor(a) for a in case.draw()])
+
+
+@contextmanager
+def watch_algorithms():
+    """Yield a list that fills with (problem, dtype, algorithm name) of every convolution that runs."""
+    asked = []
+
+    def look(op, args, options, proceed):
+        problem = next((a for a in args if isinstance(a, conv.Problem)), None)
+        if problem is not None:
+            asked.append((problem, args[0].dtype, next(a.name for a in args if isinstance(a, conv.Algorithm))))
+        return proceed(args, options)
+
+    with intercept(look):
+        yield asked
 
 
 def _bits(a) -> bytes:
@@ -311,7 +307,7 @@ def run_torch(case: Case, dtype: str = "float64", rounded_to: str = "float64", s
     )
 
 
-def run(case: Case, variant: Variant = Variant()) -> None:
+def run(case: Case, variant: Variant = PLAIN) -> None:
     """Run the case both ways in one variant and compare everything.
 
     Raises:

@@ -1,6 +1,6 @@
 """+ − × ÷, powers, elementwise functions of two tensors."""
 
-from tests.harness import Case, array, integers, normal, off_zero, tied, uniform
+from tests.harness import Case, array, integers, normal, off_zero, uniform
 
 a, b = normal(2, 3, 4, 5), normal(2, 3, 4, 5)
 
