@@ -87,6 +87,14 @@ def parallel_for(task: Callable, items: Iterable) -> None:
         raise min(failures, key=lambda pair: pair[0])[1]
 
 
+def stay_in_place() -> None:
+    """From now on :func:`parallel_for` works in place when this thread calls it.
+
+    For background threads: they must not take the pool, nor BLAS's threads, from the thread that computes.
+    """
+    _inside.tile = True
+
+
 def _run_region(task, items) -> list[tuple[int, BaseException]]:
     """Run the items on the pool and the calling thread; the failures, each with its place in ``items``."""
     global _pool

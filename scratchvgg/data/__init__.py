@@ -1,0 +1,16 @@
+"""Floor 3: data sets as plain arrays, transforms on batches, and the loader that turns them into Tensors."""
+
+from . import transforms
+from .batch_info import BatchInfo
+from .cifar import CIFAR10, CIFAR100
+from .dataset import ArrayDataset, Dataset, Subset, TensorDataset
+from .errors import DataError
+from .folder import ImageFolder, read_image
+from .loader import DataLoader
+from .registry import dataset_names, open_dataset, register_dataset
+from .sample import SampleShapes
+
+__all__ = [
+    "CIFAR10", "CIFAR100", "ArrayDataset", "BatchInfo", "DataError", "DataLoader", "Dataset", "ImageFolder", "SampleShapes",
+    "Subset", "TensorDataset", "dataset_names", "open_dataset", "read_image", "register_dataset", "transforms",
+]

@@ -63,7 +63,7 @@ class CIFAR10(ArrayDataset):
         for name in wanted if verify else ():
             found = hashlib.md5(contents[name], usedforsecurity=False).hexdigest()
             if found != self.md5[name]:
-                raise DataError(f"{self.root}: {name} has the MD5 {found}, expected {self.md5[name]}: damaged or changed; get it again")
+                raise DataError(f"{self.root}: {name} has the MD5 {found} instead of {self.md5[name]}: damaged or changed")
         classes = self._classes(contents.pop(self.meta))
         batches = [self._batch(name, contents.pop(name)) for name in wanted[:-1]]
         images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
@@ -84,8 +84,8 @@ class CIFAR10(ArrayDataset):
             if archive.is_file():
                 return read_members(archive, self.folder, names, limit=2 * self.archive_size)
         raise DataError(
-            f"{self.root.absolute()}: no {type(self).__name__} here. Use download=True (--download on the command line), or get {self.url} "
-            f"({self.archive_size:,} bytes, MD5 {self.archive_md5}) and put it there"
+            f"{self.root.absolute()}: no {type(self).__name__} here. Use download=True (--download on the command line), "
+            f"or get {self.url} ({self.archive_size:,} bytes, MD5 {self.archive_md5}) and put it there"
         )
 
     def _file(self, path: Path) -> bytes:
@@ -132,7 +132,7 @@ class CIFAR10(ArrayDataset):
         if not isinstance(labels, list) or len(labels) != len(pixels) or not all(type(label) is int for label in labels):
             raise DataError(f"{self.root}: {name}: {self.label_key!r} is not a list of {len(pixels)} integers")
         if labels and not 0 <= min(labels) <= max(labels) < self.count:
-            raise DataError(f"{self.root}: {name}: labels run from {min(labels)} to {max(labels)}, expected 0 to {self.count - 1}")
+            raise DataError(f"{self.root}: {name}: labels from {min(labels)} to {max(labels)}, expected 0 to {self.count - 1}")
         return pixels, np.array(labels, np.int64)
 
 

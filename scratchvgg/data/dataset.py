@@ -133,7 +133,7 @@ def _stack(parts: list, place: int) -> np.ndarray:
     shapes = {np.shape(part) for part in parts}
     if len(shapes) > 1:
         shown = ", ".join(map(str, sorted(shapes)[:4]))
-        raise RuntimeError(f"a batch needs items of one shape, part {place} of the items has {shown}; resize them or use batch_size=1")
+        raise RuntimeError(f"a batch needs items of one shape, part {place} of them has {shown}; resize them or use batch_size=1")
     return np.stack([np.asarray(part) for part in parts])
 
 

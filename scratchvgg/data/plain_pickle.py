@@ -19,8 +19,8 @@ from .errors import DataError
 
 _RECONSTRUCT = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 _NAMES = _RECONSTRUCT | {"numpy ndarray", "numpy dtype", "_codecs encode"}
-_VALUES = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE",
-           "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+_VALUES = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING",
+           "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _MARK = object()
 
@@ -56,7 +56,7 @@ def loads(content: bytes) -> dict:
     """The dict in a CIFAR pickle, keys as ``str``, arrays as uint8.
 
     Raises:
-        DataError: for a truncated or malformed pickle, or one that needs anything but plain data. The caller adds the file's name.
+        DataError: for a truncated or malformed pickle, or one that needs anything but plain data; the caller names the file.
     """
     try:
         value = _finish(_run(content))

@@ -36,7 +36,8 @@ class SampleShapes(ArrayDataset):
         transform: called with each uint8 image (3, 32, 32) that ``[i]`` returns.
 
     Attributes:
-        images: uint8 (N, 3, 32, 32). labels: int64 (N,). classes: the ten names. mean, std: of the default training split, in 0..1.
+        images: uint8 (N, 3, 32, 32). labels: int64 (N,). classes: the ten names.
+        mean, std: of the default training split, in 0..1.
 
     Raises:
         ValueError: if ``size`` is below 1.

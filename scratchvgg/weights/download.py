@@ -104,8 +104,10 @@ def fetch(url: str, destination, *, size: int | None = None, md5: str | None = N
             _Transfer(url, part, expected, Progress(destination.name, progress), timeout).run(retries)
             _settle(part, destination)
     except (_Interrupted, _Corrupt, OSError, http.client.HTTPException) as error:
-        by_hand = f"Get {url}{expected} and put it at {destination.absolute()}"
-        raise DownloadError(f"cannot download {destination.name}: {_reason(error)}. {by_hand}, then run the same command again.") from error
+        raise DownloadError(
+            f"cannot download {destination.name}: {_reason(error)}. "
+            f"Get {url}{expected} and put it at {destination.absolute()}, then run the same command again."
+        ) from error
     return destination
 
 
@@ -115,7 +117,8 @@ def _digests(md5, sha256, sha256_prefix) -> dict[str, str]:
                                           ("sha256", "sha256", sha256, "{64}")):
         if value is not None:
             if not re.fullmatch(f"[0-9a-fA-F]{digits}", value):
-                raise ValueError(f"fetch: {argument} must be {digits[1:-1].replace(',', ' to ')} hexadecimal digits, got {value!r}")
+                count = digits[1:-1].replace(",", " to ")
+                raise ValueError(f"fetch: {argument} must be {count} hexadecimal digits, got {value!r}")
             found[name] = value.lower()
     return found
 

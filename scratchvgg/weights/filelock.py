@@ -10,8 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold ``path`` alone until the block ends; waits while another process has it. The system frees the lock of a process that dies.
+    """Hold ``path`` alone until the block ends; waits while another process has it.
 
+    The system frees the lock of a process that dies.
     The file is removed by its holder. A waiter that then holds a removed file notices (it is no longer the file at
     ``path``) and starts again, so two processes never hold two files.
     """

@@ -46,7 +46,8 @@ class Progress:
         if not self.total:
             return f"{self.name}: {done / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s"
         left = f"{(self.total - done) / rate:.0f} s left" if rate else "waiting"
-        return f"{self.name}: {done / 1e6:.1f} of {self.total / 1e6:.1f} MB ({100 * done // self.total} %), {rate / 1e6:.1f} MB/s, {left}"
+        part = f"{done / 1e6:.1f} of {self.total / 1e6:.1f} MB ({100 * done // self.total} %)"
+        return f"{self.name}: {part}, {rate / 1e6:.1f} MB/s, {left}"
 
     def _step(self, done: int) -> float:
         """The amount at which the next line is due: the next tenth, or 16 MiB further where the whole is unknown."""
