@@ -1,0 +1,29 @@
+"""The CUDA sources are found, and by name."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from scratchvgg import cuda
+
+
+def test_every_file_is_listed_and_readable():
+    sources = cuda.kernel_sources()
+    assert "im2col" in sources
+    assert all(cuda.kernel_source(name).strip() for name in sources)
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(KeyError, match="no kernel file 'conv9'; there are .*im2col"):
+        cuda.kernel_source("conv9")
+
+
+@pytest.mark.parametrize("name", cuda.kernel_sources())
+def test_compiles_where_there_is_a_cuda_compiler(name, tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc on this machine")
+    target = tmp_path / f"{name}.cubin"
+    subprocess.run([nvcc, "-arch=sm_80", "-cubin", "-o", target, cuda.kernel_sources()[name]], check=True, capture_output=True)
+    assert target.stat().st_size > 0
