@@ -1,0 +1,23 @@
+"""Sums that lose little: float16 is added up in float32, and long columns in blocks."""
+
+from __future__ import annotations
+
+_ROWS = 64  # added one after the other; above that, blocks of 64 and then their sums
+
+
+def widen(xp, x):
+    """float16 as float32 (for sums, exponentials and statistics); other types as they are."""
+    return x.astype(xp.float32) if x.dtype == xp.float16 else x
+
+
+def sum_rows(xp, a):
+    """Σ over the first axis of ``a`` (M, C): blocks of 64 rows, then blocks of blocks, so the rounding error grows with log M.
+
+    The order of addition depends on M only.
+    """
+    dtype, a = a.dtype, widen(xp, a)
+    while a.shape[0] > _ROWS:
+        whole = a.shape[0] // _ROWS * _ROWS
+        blocks = a[:whole].reshape(-1, _ROWS, a.shape[1]).sum(1)
+        a = xp.concatenate((blocks, a[whole:])) if whole < a.shape[0] else blocks
+    return a.sum(0).astype(dtype, copy=False)

@@ -1,0 +1,28 @@
+"""``reduction="none" | "mean" | "sum"`` of the losses."""
+
+from __future__ import annotations
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def loss_reduction(name: str, reduction: str, size_average=None, reduce=None) -> str:
+    """The reduction asked for; torch's old flags ``size_average`` and ``reduce`` override it if given.
+
+    Raises:
+        ValueError: for another word.
+    """
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    return reduction
+
+
+def reduced(xp, losses, reduction, divisor, dtype):
+    """``losses`` as asked: themselves, their sum, or their sum over ``divisor``; in ``dtype``."""
+    if reduction == "none":
+        return losses.astype(dtype, copy=False)
+    total = losses.sum()
+    return xp.asarray(total / divisor if reduction == "mean" else total).astype(dtype)
