@@ -1,0 +1,46 @@
+"""Nets by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+_BUILDERS: dict[str, Callable] = {}
+
+
+def register_model(builder: Callable) -> Callable:
+    """Decorator: enter a function that builds a net under its own name.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if builder.__name__ in _BUILDERS:
+        raise ValueError(f"a model named {builder.__name__!r} is registered already")
+    _BUILDERS[builder.__name__] = builder
+    return builder
+
+
+def list_models() -> list[str]:
+    """All names that :func:`get_model` takes, sorted."""
+    return sorted(_BUILDERS)
+
+
+def get_model_builder(name: str) -> Callable:
+    """The function that builds ``name``.
+
+    Raises:
+        ValueError: for an unknown name; the message suggests near ones.
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(str(name).lower(), _BUILDERS, 3) or list_models()
+        raise ValueError(f"Unknown model {name!r}; known are, among others: {', '.join(near)}")
+    return _BUILDERS[name]
+
+
+def get_model(name: str, **config):
+    """Build a net by name: ``get_model("vgg16_bn", num_classes=10)``.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return get_model_builder(name)(**config)
