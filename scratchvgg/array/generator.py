@@ -61,6 +61,16 @@ class Generator:
         count = math.prod(shape)
         return philox.normal(*self.take(philox.words_for("normal", count, dtype)), count, dtype).reshape(shape)
 
+    def fill_normal(self, array: np.ndarray, mean: float = 0.0, std: float = 1.0) -> None:
+        """Write mean + std·z over a floating array: the numbers of :meth:`normal`, in logical order whatever the strides."""
+        place = self.take(philox.words_for("normal", array.size, array.dtype))
+        _into(array, lambda out: philox.normal(*place, array.size, array.dtype, out=out, mean=mean, std=std))
+
+    def fill_uniform(self, array: np.ndarray, low: float = 0.0, high: float = 1.0) -> None:
+        """Write low + (high − low)·u over a floating array: the numbers of :meth:`uniform`, in logical order."""
+        place = self.take(philox.words_for("uniform", array.size, array.dtype))
+        _into(array, lambda out: philox.uniform(*place, array.size, array.dtype, out=out, low=low, high=high))
+
     def bits(self, shape) -> np.ndarray:
         """Uniform 32-bit words (uint32), C order."""
         count = math.prod(shape)
@@ -88,6 +98,14 @@ class Generator:
 
     def __repr__(self):
         return f"Generator(seed={self._seed}, stream={self.stream}, offset={self.offset})"
+
+
+def _into(array, draw):
+    """Let ``draw(out)`` fill ``array`` itself where it is a plain float32 or float64 block, else a buffer that is then copied."""
+    if array.flags.c_contiguous and array.dtype in (np.float32, np.float64):
+        draw(array.reshape(-1))
+    else:
+        array[...] = draw(None).reshape(array.shape)
 
 
 def _integer(name: str, value) -> int:

@@ -40,7 +40,7 @@ class Op:
     Attributes:
         name: shown in errors, traces and ``grad_fn``; the class name unless set.
         differentiable: False for operations without a gradient (comparisons, argmax).
-        view: True if the output may share memory with the first argument.
+        view: True if outputs may share memory with the first argument.
     """
 
     name = "Op"
@@ -86,8 +86,10 @@ class Op:
         if ctx.writes:  # in place: the first argument's memory now holds the first output
             args[0].version.value += 1
             outputs[0].share_memory_of(args[0])
-        elif cls.view and backend.xp.may_share_memory(outputs[0].array, args[0].array):
-            outputs[0].share_memory_of(args[0])
+        elif cls.view:
+            for out in outputs:
+                if backend.xp.may_share_memory(out.array, args[0].array):
+                    out.share_memory_of(args[0])
         if record:
             cls._record(ctx, args, outputs)
         if state.anomaly:

@@ -69,11 +69,18 @@ class Context:
         return tuple(self.kept.values())
 
     def watch(self, owners) -> None:
-        """Note the version of every kept array that is the memory of one of ``owners`` (pairs array, Version)."""
+        """Note the version of every kept array that lies in the memory of one of ``owners`` (pairs array, Version)."""
         for name, array in self.kept.items():
             for candidate, version in owners:
-                if array is candidate:
+                if array is candidate or (hasattr(array, "shape") and self.xp.may_share_memory(array, candidate)):
                     self.versions[name] = (version, version.value)
+
+    def part_from(self, memory) -> None:
+        """Copy what is kept of ``memory``, which the operation's own result is about to overwrite."""
+        for name, array in self.kept.items():
+            if hasattr(array, "shape") and self.xp.may_share_memory(array, memory):
+                self.kept[name] = array.copy("K")
+                self.versions.pop(name, None)
 
 
 class Node:

@@ -33,14 +33,49 @@ def promote(name: str, *operands, floating: bool = False):
 
     Raises:
         TypeError: for an operand that is neither.
+        RuntimeError: for shapes that do not broadcast.
     """
     device = next((o.device for o in operands if isinstance(o, Tensor)), None)
     operands = [_operand(name, o, device) for o in operands]
-    kinds = [(o.dtype, 2 if o.ndim else 1) if isinstance(o, Tensor) else (number_dtype(o), 0) for o in operands]
-    wanted = result_type(kinds)
-    if floating and not wanted.is_floating_point:
-        wanted = get_default_dtype()
-    return [ops.to(o, wanted) if isinstance(o, Tensor) and o.dtype is not wanted else o for o in operands]
+    broadcast_shape(name, operands)
+    wanted = common_dtype(operands, floating)
+    return [_as_type(o, wanted) for o in operands]
+
+
+def common_dtype(operands, floating: bool = False):
+    """The element type that :func:`promote` brings Tensors and Python numbers to."""
+    wanted = result_type([(o.dtype, 2 if o.array.ndim else 1) if isinstance(o, Tensor) else (number_dtype(o), 0) for o in operands])
+    return get_default_dtype() if floating and not wanted.is_floating_point else wanted
+
+
+def broadcast_shape(name: str, operands) -> tuple[int, ...]:
+    """The shape that Tensors (and numbers, which have none) broadcast to.
+
+    Raises:
+        RuntimeError: if they do not, as in torch.
+    """
+    shapes = [o.array.shape for o in operands if isinstance(o, Tensor)]
+    if all(s == shapes[0] for s in shapes):
+        return shapes[0] if shapes else ()
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise RuntimeError(f"{name}: shapes {' and '.join(map(str, shapes))} do not broadcast: sizes must be equal or 1") from None
+
+
+def _as_type(operand, wanted):
+    if isinstance(operand, Tensor):
+        return operand if operand.dtype is wanted else ops.to(operand, wanted)
+    if isinstance(operand, int) and not wanted.is_floating_point and wanted.name != "bool":
+        return wrap_integer(operand, wanted)
+    return operand
+
+
+def wrap_integer(value: int, dtype) -> int:
+    """A Python integer modulo 2ᵇⁱᵗˢ, in the range of an integer dtype (NumPy refuses what does not fit; C and torch wrap)."""
+    bits = 8 * dtype.itemsize
+    value = int(value) & ((1 << bits) - 1)
+    return value - (1 << bits) if dtype.is_signed and value >> (bits - 1) else value
 
 
 def _operand(name, value, device):
@@ -111,3 +146,24 @@ def check_tensor(name: str, argument: str, value) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: {argument} must be a Tensor, got {type(value).__name__}")
     return value
+
+
+def sizes_of(name: str, size) -> tuple[int, ...]:
+    """``f(2, 3)``, ``f((2, 3))`` and ``f([2, 3])`` alike, as a tuple of ints.
+
+    Raises:
+        TypeError: for anything but integers.
+    """
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    for n in size:
+        if isinstance(n, (bool, str, float)) or not hasattr(n, "__index__"):
+            raise TypeError(f"{name}: sizes must be integers, got {type(n).__name__} {n!r}")
+    return tuple(n.__index__() for n in size)
+
+
+def layout_of(array) -> str:
+    """``"channels_last"`` if a 4-dimensional array lies in memory as N, H, W, C, else ``"contiguous"`` (see ``Backend.empty``)."""
+    if array.ndim != 4 or array.flags.c_contiguous:
+        return "contiguous"
+    return "channels_last" if array.transpose(0, 2, 3, 1).flags.c_contiguous else "contiguous"
