@@ -1,0 +1,236 @@
+"""Batch normalisation: y = (x − μ_c) / √(σ²_c + ε) · w_c + b_c for every channel c, over the batch and all positions.
+
+Training takes μ and the biased variance σ² of the batch, and moves the running statistics by ``momentum`` towards μ and the
+*unbiased* variance; evaluation uses the running statistics and writes nothing. With x̂ = (x − μ) / √(σ² + ε), M values a channel:
+
+    ∂L/∂b = Σ g     ∂L/∂w = Σ g x̂     ∂L/∂x = w / √(σ² + ε) · (g − mean g − x̂ mean(g x̂))        (evaluation: without the means)
+
+Everything runs on the (M, C) matrix of channels-last memory, r rows at a time as one row of r·C (a short inner loop over C would
+cost more than the arithmetic), in tiles that stay in the cache. Statistics are sums of d and d² with d = x − s for a shift s near μ, the
+mean of every 16th row: |μ − s| ≤ 4σ whatever the data, so σ² = mean d² − (mean d)² loses no more than four bits, in one pass over memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..array import parallel_for, ranges
+from ..autograd import Op, ops
+from .common import check_tensor
+from .precision import widen
+
+_ROW = 2048  # elements a long row should have at least
+_TILE = 1 << 16  # elements a tile
+_HEIGHT = 32  # long rows a tile at most: that many numbers are added up in float32, the rest in float64
+_SAMPLE = 16  # every 16th row makes the shift
+
+
+class _Rows:
+    """An (N, C, …) array as rows of r·C elements, channels last; a view if the memory is so, else a copy."""
+
+    def __init__(self, backend, shape):
+        self.backend, self.shape, self.channels = backend, shape, shape[1]
+        positions = shape[2:]
+        self.count = shape[0] * math.prod(positions)
+        last = positions[-1] if positions else 1
+        self.repeat = max(1, last if last * self.channels >= _ROW else math.prod(positions))
+        self.long_shape = self.count // self.repeat, self.repeat * self.channels
+        self.tiles = ranges(self.long_shape[0], min(_HEIGHT, _TILE // max(1, self.long_shape[1])))
+
+    def matrix(self, x):
+        """x as (rows, r·C)."""
+        return self.backend.xp.moveaxis(x, 1, -1).reshape(self.long_shape)
+
+    def back(self, matrix):
+        """The matrix as (N, C, …), channels last in memory."""
+        n, c, *positions = self.shape
+        return self.backend.xp.moveaxis(matrix.reshape(n, *positions, c), -1, 1)
+
+    def spread(self, vector, dtype):
+        """(C,) as (r·C,)."""
+        return self.backend.xp.tile(vector.astype(dtype), self.repeat)
+
+    def fold(self, sums):
+        """(k, r·C) as (C,), added up in float64."""
+        return sums.reshape(-1, self.channels).sum(0, dtype=self.backend.xp.float64)
+
+    def for_tiles(self, task):
+        """``task(number, slice of rows)`` on the pool; the tiles depend on the shape only."""
+        parallel_for(lambda item: task(item[0], slice(*item[1])), list(enumerate(self.tiles)))
+
+    def two_sums(self, dtype, terms):
+        """Σ a and Σ b of every channel, float64, where ``terms(slice, scratch)`` gives a tile of a, then one of b (either may be the scratch)."""
+        xp = self.backend.xp
+        sums = xp.empty((2, len(self.tiles), self.long_shape[1]), dtype)
+
+        def task(i, where):
+            scratch = self.backend.workspace("batch_norm", (where.stop - where.start, self.long_shape[1]), dtype)
+            for k, tile in enumerate(terms(where, scratch)):
+                xp.sum(tile, 0, dtype, out=sums[k, i])
+
+        self.for_tiles(task)
+        return self.fold(sums[0]), self.fold(sums[1])
+
+
+def _batch_statistics(xp, rows, x, dtype):
+    """Mean and biased variance of every channel, float64."""
+    sample = x[::_SAMPLE]
+    shift = (rows.fold(sample.sum(0, dtype=dtype)) / (len(sample) * rows.repeat)).astype(dtype)
+    long_shift = rows.spread(shift, dtype)
+
+    def terms(where, d):
+        xp.subtract(x[where], long_shift, out=d)
+        yield d
+        yield xp.multiply(d, d, out=d)
+
+    first, second = rows.two_sums(dtype, terms)
+    first /= rows.count
+    return shift + first, xp.maximum(second / rows.count - first * first, 0)
+
+
+class BatchNorm(Op):
+    """Keeps x, the weight, and two numbers a channel: μ and 1/√(σ² + ε)."""
+
+    name = "batch_norm"
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, running_mean=None, running_var=None, training=False, momentum=0.1, eps=1e-5):
+        xp, rows = ctx.xp, _Rows(ctx.backend, x.shape)
+        ctx.rows, ctx.training = rows, training
+        wide = widen(xp, x[:0]).dtype
+        matrix = rows.matrix(x)
+        if training and rows.count:
+            mean, var = _batch_statistics(xp, rows, matrix, wide)
+            if running_mean is not None:
+                _move(running_mean, mean, momentum)
+                _move(running_var, var * (rows.count / max(1, rows.count - 1)), momentum)
+        elif training:
+            mean, var = xp.zeros(rows.channels), xp.zeros(rows.channels)
+        else:
+            mean, var = running_mean.astype(xp.float64), running_var.astype(xp.float64)
+        ctx.mean, ctx.invstd = mean, 1 / xp.sqrt(var + eps)
+        ctx.save(x=x, weight=weight)
+        scale = ctx.invstd if weight is None else ctx.invstd * weight
+        shift = -mean * scale if bias is None else bias - mean * scale
+        scale, shift, y = rows.spread(scale, wide), rows.spread(shift, wide), ctx.backend.empty(rows.long_shape, x.dtype)
+
+        def task(_, where):
+            if wide == x.dtype:
+                xp.multiply(matrix[where], scale, out=y[where])
+                y[where] += shift
+            else:
+                y[where] = matrix[where] * scale + shift
+
+        rows.for_tiles(task)
+        return rows.back(y)
+
+    @staticmethod
+    def backward(ctx, g):
+        xp, rows = ctx.xp, ctx.rows
+        x, weight = ctx.saved
+        wide = widen(xp, x[:0]).dtype
+        x, g = rows.matrix(x), rows.matrix(g)
+        sum_g = sum_gd = None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        if needs_weight or needs_bias or ctx.training:
+            sum_g, sum_gd = _gradient_sums(xp, rows, x, g, rows.spread(ctx.mean, wide), wide)
+        gx = gw = gb = None
+        if needs_x:
+            scale = ctx.invstd if weight is None else ctx.invstd * weight
+            slope = offset = None
+            if ctx.training:  # gx = scale·g + slope·x + offset
+                slope = -scale * xp.square(ctx.invstd) * sum_gd / max(1, rows.count)
+                offset = rows.spread(-scale * sum_g / max(1, rows.count) - slope * ctx.mean, wide)
+                slope = rows.spread(slope, wide)
+            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), slope, offset))
+        if needs_weight:
+            gw = (sum_gd * ctx.invstd).astype(weight.dtype)
+        if needs_bias:
+            gb = sum_g.astype(g.dtype)
+        return gx, gw, gb
+
+
+def _gradient_sums(xp, rows, x, g, mean, dtype):
+    """Σ g and Σ g (x − μ) of every channel, float64."""
+
+    def terms(where, d):
+        yield g[where]
+        xp.subtract(x[where], mean, out=d)
+        yield xp.multiply(d, g[where], out=d)
+
+    return rows.two_sums(dtype, terms)
+
+
+def _input_gradient(xp, rows, x, g, scale, slope, offset):
+    gx = rows.backend.empty(rows.long_shape, g.dtype)
+
+    def task(_, where):
+        if slope is None:
+            gx[where] = g[where] * scale
+            return
+        line = rows.backend.workspace("batch_norm", gx[where].shape, scale.dtype)
+        xp.multiply(x[where], slope, out=line)
+        line += offset
+        if g.dtype == scale.dtype:
+            xp.multiply(g[where], scale, out=gx[where])
+            gx[where] += line
+        else:
+            gx[where] = g[where] * scale + line
+
+    rows.for_tiles(task)
+    return gx
+
+
+def _move(running, new, momentum):
+    running[...] = (1 - momentum) * running + momentum * new
+
+
+def _check(input, named, training):
+    check_tensor("batch_norm", "input", input)
+    if input.ndim < 2 or not input.dtype.is_floating_point:
+        raise RuntimeError(f"batch_norm: input must be floating of shape (N, C, ...), got {input.dtype} of shape {tuple(input.shape)}")
+    if not training and (named["running_mean"] is None or named["running_var"] is None):
+        raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False")
+    if (named["running_mean"] is None) != (named["running_var"] is None):
+        raise RuntimeError("batch_norm: give both running_mean and running_var, or neither")
+    for argument, value in named.items():
+        if value is None:
+            continue
+        check_tensor("batch_norm", argument, value)
+        if tuple(value.shape) != (input.shape[1],) or not value.dtype.is_floating_point:
+            raise RuntimeError(
+                f"batch_norm: {argument} must be floating of shape ({input.shape[1]},), got {value.dtype} of shape {tuple(value.shape)}"
+            )
+    if training and math.prod(input.shape) // max(1, input.shape[1]) == 1:
+        raise ValueError(f"batch_norm: training needs more than 1 value per channel, got input of shape {tuple(input.shape)}")
+
+
+@ops.register
+def batch_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5
+):
+    """Normalise every channel of (N, C, …).
+
+    Args:
+        running_mean, running_var: (C,) buffers; read when not training, else updated in place:
+            running ← (1 − momentum) · running + momentum · batch (with the unbiased variance). May be None in training.
+        weight, bias: (C,) or None.
+        training: use the statistics of this batch.
+
+    Returns:
+        The shape of ``input``, channels last in memory.
+
+    Raises:
+        RuntimeError: shapes that do not fit, or statistics missing in evaluation.
+        ValueError: training with a single value per channel.
+    """
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check(input, named, training)
+    options = {"training": bool(training), "momentum": momentum, "eps": eps}
+    if running_mean is not None:
+        options |= {"running_mean": running_mean.array, "running_var": running_var.array}
+    out = BatchNorm.apply(input, weight, bias, **options)
+    if training and running_mean is not None:
+        running_mean.version.value += 1
+        running_var.version.value += 1
+    return out
