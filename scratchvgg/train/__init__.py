@@ -1,0 +1,12 @@
+"""Floor 8: recipes, the training loop, checkpoints."""
+
+from . import checkpoint
+from .checkpoint import load_model
+from .errors import NonFiniteError, RunError
+from .loop import Outcome, Trainer
+from .recipe import Recipe, RecipeError
+from .run_folder import RunFolder, create, open_existing
+
+__all__ = [
+    "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "checkpoint", "create", "load_model", "open_existing",
+]

@@ -1,0 +1,133 @@
+"""From a recipe to the things it names: data, augmentation, net, optimiser, average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import data, models, optim
+from ..array import Generator
+from ..data import transforms
+from ..nn.normalization import BatchNorm1d, BatchNorm2d
+from .recipe import Recipe, RecipeError, did_you_mean
+
+WHITENING_IMAGES = 5000
+
+
+def datasets(recipe: Recipe):
+    """(training set, test set), cut to the recipe's sizes.
+
+    Raises:
+        RecipeError: for an unknown data set. DataError: if files are missing or damaged.
+    """
+    if recipe.data not in data.dataset_names():
+        raise RecipeError(f"data: unknown data set {recipe.data!r}{did_you_mean(recipe.data, data.dataset_names())} "
+                          f"(there are {', '.join(data.dataset_names())})")
+    return _dataset(recipe, True, recipe.train_size), _dataset(recipe, False, recipe.test_size)
+
+
+def _dataset(recipe, train, size):
+    options = {}
+    if recipe.data == "sample" and size is not None:
+        options["size"] = size  # draw no more than needed
+    if recipe.data == "folder":
+        options["size"] = recipe.image_size
+    dataset = data.open_dataset(recipe.data, recipe.root, train, **options)
+    if size is not None and size < len(dataset):
+        every = np.arange(len(dataset))  # folders are sorted by class: a part of one is drawn at random
+        return data.Subset(dataset, Generator(0).permutation(len(dataset))[:size] if recipe.data == "folder" else every[:size])
+    return dataset
+
+
+AUGMENTATIONS: dict[str, Callable[[float | None, int], Callable]] = {
+    "crop": lambda amount, side: transforms.RandomCrop(side, int(4 if amount is None else amount)),
+    "translate": lambda amount, side: transforms.RandomTranslate(int(2 if amount is None else amount)),
+    "flip": lambda amount, side: transforms.RandomHorizontalFlip(0.5 if amount is None else amount),
+    "alternating_flip": lambda amount, side: transforms.AlternatingFlip(),
+    "cutout": lambda amount, side: transforms.Cutout(int(8 if amount is None else amount)),
+    "jitter": lambda amount, side: transforms.ColorJitter(*[0.2 if amount is None else amount] * 3),
+}
+
+
+def augmentation(recipe: Recipe, dataset) -> Callable:
+    """The transform of training batches: the recipe's changes in order, then normalisation.
+
+    Raises:
+        RecipeError: for an unknown name or an amount that is no number.
+    """
+    side, steps = image_shape(dataset)[-1], []
+    for entry in recipe.augmentation:
+        name, colon, amount = entry.partition(":")
+        if name not in AUGMENTATIONS:
+            raise RecipeError(f"augmentation: unknown change {name!r}{did_you_mean(name, AUGMENTATIONS)} (there are {', '.join(AUGMENTATIONS)})")
+        try:
+            steps.append(AUGMENTATIONS[name](float(amount) if colon else None, side))
+        except ValueError as error:
+            raise RecipeError(f"augmentation: {entry!r}: {error}") from None
+    return transforms.Compose([*steps, transforms.Normalize(dataset.mean, dataset.std)])
+
+
+def image_shape(dataset) -> tuple[int, ...]:
+    """(C, H, W) of the data set's images."""
+    return tuple(np.shape(dataset[0][0]))
+
+
+def model(recipe: Recipe, classes: int):
+    """The net, initialised from the default generator.
+
+    Raises:
+        RecipeError: for an unknown net or an option that its builder does not take.
+    """
+    known = models.list_models()
+    if recipe.model not in known:
+        raise RecipeError(f"model: unknown net {recipe.model!r}{did_you_mean(recipe.model, known)} (there are {', '.join(known)})")
+    try:
+        return models.get_model(recipe.model, **{"num_classes": classes, **recipe.model_options})
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model_options of {recipe.model}: {error}") from error
+
+
+def whiten(recipe: Recipe, net, dataset) -> None:
+    """Set a net's whitening layer, if it has one, from the first 5,000 training images (normalised, not augmented)."""
+    if hasattr(net, "init_whitening"):
+        images = data.dataset.read_batch(dataset, np.arange(min(WHITENING_IMAGES, len(dataset))))[0]
+        net.init_whitening(transforms.Normalize(dataset.mean, dataset.std)(images))
+
+
+def optimizer(recipe: Recipe, net) -> optim.Optimizer:
+    """The optimiser with up to three groups: weights; biases and norm scales; norm biases (``bias_lr_scale`` times faster, and
+    decayed so many times less, so that learning rate × decay is the same for all)."""
+    norm_biases = {id(m.bias) for m in net.modules() if isinstance(m, (BatchNorm1d, BatchNorm2d)) and m.bias is not None}
+    groups: dict[tuple[float, float], list] = {}
+    for parameter in net.parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = recipe.bias_lr_scale if id(parameter) in norm_biases else 1.0
+        decay = recipe.weight_decay if parameter.ndim > 1 or recipe.decay_all else 0.0
+        groups.setdefault((scale, decay / scale if scale else decay), []).append(parameter)
+    parameters = [{"params": p, "lr": recipe.lr * scale, "weight_decay": decay} for (scale, decay), p in groups.items()]
+    if recipe.optimizer == "sgd":
+        return optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0)
+    rule = {"adam": optim.Adam, "adamw": optim.AdamW}[recipe.optimizer]
+    return rule(parameters, lr=recipe.lr, betas=(recipe.momentum, 0.999))
+
+
+def average(recipe: Recipe, net, total_steps: int):
+    """The recipe's average of the weights: an EMA, a Lookahead, or None.
+
+    Raises:
+        RecipeError: if it asks for both.
+    """
+    if recipe.ema is not None and recipe.lookahead is not None:
+        raise RecipeError("ema and lookahead: choose one of them")
+    if recipe.ema is not None:
+        return optim.EMA(net, recipe.ema, warmup=True)
+    return None if recipe.lookahead is None else optim.Lookahead(net, total_steps, recipe.lookahead)
+
+
+def start_epoch(recipe: Recipe, net, epoch: int) -> None:
+    """Hold the bias of a whitening layer from epoch ``whiten_epochs`` on."""
+    layer = getattr(net, "whitening", None)
+    if layer is not None and layer.bias is not None:
+        layer.bias.requires_grad_(epoch < recipe.whiten_epochs)

@@ -1,0 +1,300 @@
+"""The training loop: batch → forward → loss → backward → clip → optimiser → schedule → average, and what keeps it safe."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+
+from .. import __version__, evaluate
+from ..array import default_generator, get_num_threads, manual_seed, set_num_threads
+from ..data import DataLoader, transforms
+from ..nn import functional as F  # noqa: N812 - torch's spelling
+from ..nn.utils import clip_grad_norm_
+from ..optim import EMA
+from ..optim.lr_scheduler import LambdaLR
+from . import build, checkpoint, curves, diagnose, machine, metrics, schedules
+from .algorithms import PinnedAlgorithms
+from .errors import NonFiniteError, RunError
+from .interrupt import Interrupt
+from .progress import Rate, clock, reporter
+from .recipe import Recipe
+from .run_folder import RunFolder
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        finished: False if a signal stopped it.
+        accuracy, best: test accuracy after the last tested epoch, and the best one (None before the first test).
+        seconds: time spent training and testing, all sittings together.
+        signal: the number of the signal that stopped it, or None.
+    """
+
+    finished: bool
+    accuracy: float | None
+    best: float | None
+    seconds: float
+    signal: int | None
+
+
+class _Stop(Exception):
+    """A signal came; the step is finished."""
+
+
+class Trainer:
+    """Trains the net of a recipe in a run folder; goes on from ``last.ckpt`` if there is one.
+
+    Args:
+        recipe: what to do.
+        folder: a :class:`~scratchvgg.train.run_folder.RunFolder`; its ``last.ckpt`` is read when :meth:`run` starts.
+        plain: plain lines even in a terminal.
+
+    Raises:
+        RecipeError: if the recipe asks for what there is not. DataError: if data are missing or damaged.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, plain: bool = False):
+        self.recipe, self.folder = recipe, folder
+        if recipe.threads is not None:
+            set_num_threads(recipe.threads)
+        self.train_set, self.test_set = build.datasets(recipe)
+        self.loader = DataLoader(
+            self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
+            transform=build.augmentation(recipe, self.train_set),
+        )
+        normalize = transforms.Normalize(self.train_set.mean, self.train_set.std)
+        self.test_loader = DataLoader(self.test_set, recipe.eval_batch_size, seed=0, transform=normalize)
+        self.total_steps = recipe.epochs * len(self.loader)
+        manual_seed(recipe.seed)
+        self.model = build.model(recipe, len(self.train_set.classes))
+        build.whiten(recipe, self.model, self.train_set)
+        self.optimizer = build.optimizer(recipe, self.model)
+        self.schedule = LambdaLR(self.optimizer, schedules.factor(recipe, self.total_steps))
+        self.average = build.average(recipe, self.model, self.total_steps)
+        self.algorithms = PinnedAlgorithms()
+        self.epoch = self.batch = self.steps = 0
+        self.sums = {"epoch": [0.0, 0, 0], "interval": [0.0, 0, 0]}  # loss · images, right, images
+        self.accuracy = self.best = self.best_epoch = None
+        self.seconds, self._started, self._test_seconds = 0.0, time.monotonic(), 0.0
+        self.report, self.rate = reporter(self.total_steps, plain), Rate()
+        self._plots = recipe.plot
+
+    # ---- the run -------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train to the end, or until SIGINT or SIGTERM.
+
+        Raises:
+            NonFiniteError: if the loss becomes NaN or infinite; the message names the layer.
+            RunError: if another process trains in the folder, or its checkpoint does not fit the recipe.
+            WeightsError: if its checkpoint is damaged.
+        """
+        with self.folder.locked():
+            self._restore()
+            stop = None
+            with self.report, Interrupt(lambda: self.report.message("finishing this step (Ctrl-C again stops at once)")) as interrupt, self.algorithms:
+                self._interrupt = interrupt
+                try:
+                    while self.epoch < self.recipe.epochs:
+                        self._train_epoch()
+                        self._end_epoch()
+                except _Stop:
+                    self.save()
+                    stop = interrupt.signal
+            self.log.close()
+        return Outcome(stop is None, self.accuracy, self.best, self._elapsed(), stop)
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        build.start_epoch(self.recipe, self.model, self.epoch)
+        self.loader.set_epoch(self.epoch)
+        self.rate.restart()
+        with contextlib.closing(self.loader.iterate(self.batch)) as batches:
+            for images, labels in batches:
+                self.step(images, labels)
+                self.batch += 1
+                self._after_step(len(labels))
+
+    def step(self, images, labels) -> None:
+        """One update from one batch."""
+        before = default_generator.get_state()
+        logits = self.model(images)
+        loss = self._loss(logits, labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            default_generator.set_state(before)
+            self._stop_non_finite(f"the loss is {value}", diagnose.first_non_finite(self.model, images, labels, self._loss))
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.lr = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+        self.steps += 1
+        right = int((logits.detach().argmax(1) == labels).sum().item())
+        for sums in self.sums.values():
+            sums[0] += value * len(labels)
+            sums[1] += right
+            sums[2] += len(labels)
+
+    def _loss(self, logits, labels):
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _after_step(self, images: int) -> None:
+        self.rate.add(images)
+        loss, right, count = self.sums["interval"]
+        text = (f"epoch {self.epoch + self.batch / len(self.loader):5.2f}  loss {loss / count:.4f}  accuracy {100 * right / count:5.2f} %  "
+                f"lr {self.lr:.4f}  {self.rate.value():,.0f} images/s")
+        tests = math.ceil((self.recipe.epochs - self.epoch) / self.recipe.eval_every)
+        left = (self.total_steps - self.steps) * self.loader.batch_size / self.rate.value() + tests * self._test_seconds
+        self.report.step(self.steps, text, left)
+        if self.steps % self.recipe.log_every == 0:
+            self.log.write("step", step=self.steps, epoch_progress=round(self.epoch + self.batch / len(self.loader), 4), loss=loss / count,
+                           accuracy=right / count, lr=self.lr, images_per_second=round(self.rate.value(), 1), seconds=round(self._elapsed(), 2))
+            self.sums["interval"] = [0.0, 0, 0]
+        self._check_signal()
+        every = self.recipe.checkpoint_steps
+        if time.monotonic() - self._saved >= self.recipe.checkpoint_seconds or (every and self.steps % every == 0):
+            self.save()
+
+    def _end_epoch(self) -> None:
+        loss, right, count = self.sums["epoch"]
+        speed, result = self.rate.value(), self.test() if self._tests_now() else None
+        self.epoch, self.batch, self.sums["epoch"] = self.epoch + 1, 0, [0.0, 0, 0]
+        better = result is not None and (self.best is None or result.accuracy > self.best)
+        if result is not None:
+            self.accuracy = result.accuracy
+        if better:
+            self.best, self.best_epoch = result.accuracy, self.epoch
+        rate = machine.gemm_rate()
+        self.log.write(
+            "epoch", epoch=self.epoch, step=self.steps, train_loss=loss / count, train_accuracy=right / count,
+            test_loss=result and result.loss, test_accuracy=result and result.accuracy, lr=self.lr, images_per_second=round(speed, 1),
+            seconds=round(self._elapsed(), 2), gemm_gflops=round(rate, 1))
+        tested = f"test loss {result.loss:.4f}  accuracy {100 * result.accuracy:5.2f} %{' (best)' if better else ''}  " if result else ""
+        self.report.message(
+            f"epoch {self.epoch}/{self.recipe.epochs}  train loss {loss / count:.4f}  accuracy {100 * right / count:5.2f} %  {tested}"
+            f"{speed:,.0f} images/s  {clock(self._elapsed())} elapsed")
+        if better:
+            self.save(self.folder.best)  # before last.ckpt: a run killed in between does this epoch again
+        self.save()
+        self._illustrate()
+
+    def _tests_now(self) -> bool:
+        return (self.epoch + 1) % self.recipe.eval_every == 0 or self.epoch + 1 == self.recipe.epochs
+
+    def test(self) -> evaluate.Report:
+        """Test on the whole test set, with the recipe's test-time averaging and its average of the weights."""
+        start = time.monotonic()
+        with self.average.averaged() if isinstance(self.average, EMA) else contextlib.nullcontext():
+            result = evaluate.evaluate(self.model, self._until_signal(self.test_loader), self.recipe.tta)
+        self._test_seconds = time.monotonic() - start
+        return result
+
+    def _until_signal(self, batches):
+        for batch in batches:
+            self._check_signal()
+            yield batch
+
+    def _check_signal(self):
+        if self._interrupt.signal is not None:
+            raise _Stop
+
+    # ---- state ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict:
+        """All that :meth:`load_state_dict` needs to go on bit for bit; see :mod:`scratchvgg.train.checkpoint`."""
+        return {
+            "version": __version__, "recipe": self.recipe.to_dict(), "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "progress": {
+                "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.sums, "accuracy": self.accuracy, "best": self.best,
+                "best_epoch": self.best_epoch, "seconds": self._elapsed(), "metrics": self.log.position(),
+            },
+            "random": {"default": default_generator.get_state(), "loader": self.loader.state_dict()},
+            "threads": get_num_threads(), "algorithms": self.algorithms.chosen,
+            "data": {"name": self.recipe.data, "classes": list(self.train_set.classes), "mean": list(self.train_set.mean),
+                     "std": list(self.train_set.std), "shape": list(build.image_shape(self.train_set))},
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Return to a state that :meth:`state_dict` gave.
+
+        Raises:
+            RunError: if it belongs to another recipe.
+        """
+        ours = self.recipe.to_dict()
+        changed = [key for key in ours if ours[key] != state["recipe"].get(key)]
+        if changed:
+            raise RunError(f"{self.folder.last} was made with another recipe: {', '.join(changed)} differ from {self.folder.recipe}")
+        set_num_threads(state["threads"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        progress = state["progress"]
+        self.epoch, self.batch, self.steps, self.sums = progress["epoch"], progress["batch"], progress["step"], progress["sums"]
+        self.accuracy, self.best, self.best_epoch, self.seconds = (progress[key] for key in ("accuracy", "best", "best_epoch", "seconds"))
+        self.lr = self.schedule.get_last_lr()[0]
+        default_generator.set_state(state["random"]["default"])
+        self.loader.load_state_dict(state["random"]["loader"])
+        self.algorithms.chosen.update(state["algorithms"])
+
+    def save(self, path=None) -> None:
+        """Write a checkpoint (``last.ckpt`` by default).
+
+        Raises:
+            NonFiniteError: if a weight is NaN or infinite; the old checkpoint stays.
+        """
+        broken = diagnose.non_finite_parameters(self.model)
+        if broken:
+            self._stop_non_finite("the last step broke the weights", f"{broken[0]} holds NaN or Inf")
+        checkpoint.save(path or self.folder.last, self.state_dict())
+        self._saved = time.monotonic()
+
+    def _restore(self) -> None:
+        resumed = self.folder.last.exists()
+        state = checkpoint.load(self.folder.last) if resumed else None
+        if resumed:
+            self.load_state_dict(state)
+        self._started = time.monotonic()
+        self.log = metrics.MetricsLog(self.folder.metrics, state["progress"]["metrics"] if resumed else 0)
+        about = machine.describe()
+        self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, machine=about)
+        parameters = sum(p.numel() for p in self.model.parameters())
+        self.report.message(f"{self.recipe.model}, {parameters:,} parameters; {self.recipe.data}, {len(self.train_set):,} training and "
+                            f"{len(self.test_set):,} test images; {about['threads']} threads, GEMM {about['gemm_gflops']:.0f} GFLOP/s; {self.folder.path}")
+        if resumed:
+            self.report.message(f"going on after step {self.steps} of {self.total_steps}")
+            if state["version"] != __version__:
+                self.report.message(f"note: the checkpoint was made by version {state['version']}, this is {__version__}: bits may differ")
+            self._saved = time.monotonic()
+        else:
+            self.save()
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def _stop_non_finite(self, what: str, where: str):
+        kept = self.folder.last if self.folder.last.exists() else None
+        raise NonFiniteError(f"{what} at step {self.steps + 1} (epoch {self.epoch + 1}, lr {self.schedule.get_last_lr()[0]:g}): {where}."
+                             + (f" The last good state is kept in {kept}." if kept else "") + " A smaller --lr, a longer --warmup or --clip-norm 1 may help")
+
+    def _illustrate(self) -> None:
+        if self.recipe.csv:
+            metrics.write_csv(self.folder.csv, metrics.read(self.folder.metrics, "epoch"))
+        if self._plots:
+            try:
+                curves.draw(self.folder.metrics, self.folder.curves, f"{self.recipe.name}: {self.recipe.model} on {self.recipe.data}")
+            except ImportError as error:
+                self._plots = False
+                self.report.message(f"no curves.png: {error}")
