@@ -1,0 +1,1 @@
+"""Scenarios that measure scratchvgg beside PyTorch, each ``python -m benchmarks.NAME --help``; ``results/`` keeps what they found, with the machine."""
