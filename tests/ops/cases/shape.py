@@ -1,0 +1,53 @@
+"""Views and copies that move elements without changing them."""
+
+from tests.harness import Case, integers, normal
+
+x = normal(2, 3, 4, 5)
+plain = ("contiguous",)  # torch refuses views of other layouts, and ours is compared with torch's contiguous one
+
+CASES = [
+    Case("reshape", "", (x,), lambda F, x: F.reshape(x, (4, -1)), half=True),
+    Case("reshape", "from a permuted tensor", (x,), lambda F, x: x.permute(3, 1, 0, 2).reshape(5, 24)),
+    Case("reshape", "to nothing and 0-d", (normal(1),), lambda F, x: [x.reshape(()), x[:0].reshape(3, 0, 2)]),
+    Case("view", "", (x,), lambda F, x: x.view(x.size(0), -1), layouts=("contiguous", "channels_last")),
+    Case("view", "as another", (x,), lambda F, x: x.view_as(x.sum(0).expand(2, 3, 4, 5)), layouts=plain),
+    Case("flatten", "", (x,), lambda F, x: F.flatten(x, 1)),
+    Case("flatten", "in the middle", (x,), lambda F, x: F.flatten(x, 1, 2)),
+    Case("flatten", "all, and 0-d", (x, normal()), lambda F, x, y: [F.flatten(x), F.flatten(y)]),
+    Case("unflatten", "", (x,), lambda F, x: x.unflatten(2, (2, -1))),
+    Case("permute", "", (x,), lambda F, x: F.permute(x, (0, 2, 3, 1)) * 2),
+    Case("permute", "negative", (x,), lambda F, x: x.permute(-1, 0, -2, 1)),
+    Case("permute", "T", (normal(3, 4),), lambda F, x: x.T),
+    Case("transpose", "", (x,), lambda F, x: F.transpose(x, 1, -1)),
+    Case("transpose", "mT", (x,), lambda F, x: x.mT),
+    Case("swapaxes", "", (x,), lambda F, x: F.swapaxes(x, 0, 2)),
+    Case("movedim", "", (x,), lambda F, x: [F.movedim(x, 1, -1), F.movedim(x, (0, 1), (2, 0))]),
+    Case("t", "", (normal(3, 4), normal(3)), lambda F, x, y: [F.t(x), F.t(y)]),
+    Case("squeeze", "", (normal(1, 3, 1, 2),), lambda F, x: [F.squeeze(x), F.squeeze(x, 0), F.squeeze(x, 1), F.squeeze(x, (0, 2))]),
+    Case("unsqueeze", "", (normal(3, 2),), lambda F, x: [F.unsqueeze(x, 0), x.unsqueeze(-1), x.unsqueeze(1)]),
+    Case("expand", "", (normal(3, 1),), lambda F, x: x.expand(2, 3, 4)),
+    Case("expand", "keeping sizes", (normal(3, 1),), lambda F, x: x.expand(-1, 5) * 2),
+    Case("repeat", "", (normal(3, 2),), lambda F, x: x.repeat(2, 1, 3)),
+    Case("tile", "", (normal(3, 2),), lambda F, x: [F.tile(x, (2,)), F.tile(x, (2, 1, 2))]),
+    Case("flip", "", (x,), lambda F, x: F.flip(x, (1, -1))),
+    Case("roll", "", (x,), lambda F, x: [F.roll(x, 3), F.roll(x, 1, 2), F.roll(x, (1, -2), (0, 3))]),
+    Case("narrow", "", (x,), lambda F, x: F.narrow(x, 2, 1, 2)),
+    Case("chunk", "", (x,), lambda F, x: F.chunk(x, 2, 1)),
+    Case("chunk", "uneven", (normal(7),), lambda F, x: x.chunk(3)),
+    Case("split", "", (x,), lambda F, x: F.split(x, 2, -1)),
+    Case("split", "sections", (x,), lambda F, x: x.split([1, 0, 4], 3)),
+    Case("unbind", "", (x,), lambda F, x: F.unbind(x, 1)),
+    Case("cat", "", (normal(2, 3), normal(2, 1), normal(2, 2)), lambda F, a, b, c: F.cat([a, b, c], 1), half=True),
+    Case("cat", "mixed types", (normal(3), integers(0, 5, 2)), lambda F, a, b: F.cat((a, b))),
+    Case("cat", "one tensor twice and an empty one", (normal(2, 3), normal(0)), lambda F, a, b: F.cat([a, a, b], dim=-2)),
+    Case("stack", "", (normal(2, 3), normal(2, 3)), lambda F, a, b: [F.stack([a, b]), F.stack((a, b, a), dim=-1)]),
+    Case("clone", "", (x,), lambda F, x: F.clone(x)),
+    Case("contiguous", "", (x,), lambda F, x: x.permute(0, 2, 3, 1).contiguous()),
+    Case("contiguous", "channels last", (x,), lambda F, x: x.contiguous(memory_format=F.channels_last).stride(), layouts=plain),
+    Case("is_contiguous", "", (x,), lambda F, x: [x.is_contiguous(), x.permute(0, 2, 3, 1).is_contiguous(), x[:, 1].is_contiguous()], layouts=plain),
+    Case("to", "float32", (x,), lambda F, x: x.to(F.float32) * 2),
+    Case("to", "float64", (x,), lambda F, x: x.double()),
+    Case("to", "half", (x,), lambda F, x: x.half()),
+    Case("to", "integers truncate", (normal(20, std=5),), lambda F, x: [x.long(), x.to(F.int32), x.to(F.uint8) if False else x.bool()]),
+    Case("to", "like another", (x, normal(2)), lambda F, x, y: x.to(y.double())),
+]
