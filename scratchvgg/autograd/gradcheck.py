@@ -79,9 +79,9 @@ def _differences(outputs, tensor, eps):
         for index in np.ndindex(array.shape):
             kept = array[index].copy()
             array[index] = kept + eps
-            above = [o.numpy().astype(np.float64).reshape(-1) for o in outputs()]
+            above = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
             array[index] = kept - eps
-            below = [o.numpy().astype(np.float64).reshape(-1) for o in outputs()]
+            below = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
             array[index] = kept
             columns.append([(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)])
     return [np.stack(column, 1) for column in zip(*columns, strict=True)] if columns else []

@@ -54,7 +54,7 @@ def linear(input, weight, bias=None):
 
     Args:
         input: (…, in_features), any number of leading dimensions.
-        weight: (out_features, in_features).
+        weight: (out_features, in_features), or (in_features,) for one output without its dimension (and without bias).
         bias: (out_features,) or None.
 
     Returns:
@@ -67,6 +67,8 @@ def linear(input, weight, bias=None):
         check_tensor("linear", argument, value)
         if value.dtype is not input.dtype:
             raise RuntimeError(f"linear: expected one element type, got input {input.dtype} and {argument} {value.dtype}")
+    if weight.ndim == 1 and bias is None:
+        return linear(input, weight.unsqueeze(0)).squeeze(-1)
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise RuntimeError(
             f"linear: input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} cannot be multiplied: "
