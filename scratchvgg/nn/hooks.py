@@ -5,6 +5,8 @@ hold them: one around the inputs, one around the outputs::
 
     x ──► [gate in] ──► forward ──► [gate out] ──► y
     grad_input ◄── [gate in] ◄── ... ◄── [gate out] ◄── grad_output
+
+A Tensor argument that no gradient reaches has zeros in grad_input, anything else None.
 """
 
 from __future__ import annotations
@@ -80,11 +82,14 @@ class _Gates:
         self.pre_hooks = [hook for hook, _ in module._backward_pre_hooks.values()]
         self.grad_output = None
         self.inputs, self.places_in, self.places_out = 0, [], []
+        self.outputs = 1
 
     def enter(self, args):
         """The arguments behind the first gate."""
         self.inputs = len(args)
+        tensors = {i: a for i, a in enumerate(args) if isinstance(a, Tensor)}
         args, self.places_in = _through(args, self._pass_input)
+        self.untracked = {i: (t.backend, t.array.shape, t.array.dtype) for i, t in tensors.items() if i not in self.places_in}
         return args
 
     def leave(self, result):
@@ -100,8 +105,6 @@ class _Gates:
                 f"{type(result).__name__}", stacklevel=4,
             )
         return result
-
-    outputs = 1
 
     def _pass_output(self, grads):
         grad_output = _spread(grads, self.places_out, self.outputs)
@@ -119,7 +122,8 @@ class _Gates:
     def _pass_input(self, grads):
         if self.grad_output is None:  # the gradient came from elsewhere, not through this module's output
             return grads
-        grad_input = _spread(grads, self.places_in, self.inputs)
+        zeros = [Tensor.wrap(backend, backend.zeros(shape, dtype)) for backend, shape, dtype in self.untracked.values()]
+        grad_input = _spread([*grads, *zeros], [*self.places_in, *self.untracked], self.inputs)
         for hook in self.hooks:
             grad_input = _replace("backward hook", "grad_input", hook(self.module, grad_input, self.grad_output), grad_input)
         self.grad_output = None
