@@ -1,0 +1,94 @@
+"""GELU (Hendrycks, Gimpel 2016): y = x Φ(x) with the normal distribution's Φ(x) = (1 + erf(x/√2)) / 2; y′ = Φ(x) + x φ(x).
+
+``approximate="tanh"``: y = x (1 + tanh u) / 2, u = √(2/π) (x + 0.044715 x³).
+
+The derivative shares most of its work with the value, so forward makes both and keeps y′ instead of x: the same memory, and
+backward is one product.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..array import parallel_for, ranges
+from ..array.special import erf
+from ..autograd import Op, ops
+from .common import check_tensor
+from .precision import widen
+
+_TILE = 1 << 14
+
+
+class GELU(Op):
+    """Keeps y′."""
+
+    name = "gelu"
+
+    @staticmethod
+    def forward(ctx, x, approximate="none"):
+        xp = ctx.xp
+        y, value = xp.empty_like(x), _tanh_form if approximate == "tanh" else _exact_form
+        slope = xp.empty_like(x) if ctx.needs_input_grad[0] else None
+        source, flat_y = x.ravel("K"), y.ravel("K")
+        flat_slope = None if slope is None else slope.ravel("K")
+
+        def tile(piece):
+            where = slice(*piece)
+            flat_y[where] = value(xp, widen(xp, source[where]), flat_slope, where)
+
+        parallel_for(tile, ranges(source.size, _TILE))
+        ctx.save(slope=slope)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (slope,) = ctx.saved
+        return g * slope
+
+
+def _exact_form(xp, x, slope, where):
+    """x Φ(x); writes Φ + xφ to ``slope[where]`` if there is one."""
+    cdf = erf(x * math.sqrt(0.5))
+    cdf += 1
+    cdf *= 0.5
+    if slope is not None:
+        density = x * x
+        density *= -0.5
+        xp.exp(density, out=density)
+        density *= x
+        density *= 1 / math.sqrt(2 * math.pi)
+        density += cdf
+        slope[where] = density
+    cdf *= x
+    return cdf
+
+
+def _tanh_form(xp, x, slope, where):
+    """x (1 + tanh u) / 2; writes its derivative to ``slope[where]`` if there is one."""
+    root, cube = math.sqrt(2 / math.pi), 0.044715
+    square = x * x
+    half = xp.tanh(x * (root + root * cube * square))
+    half += 1
+    half *= 0.5
+    if slope is not None:  # y′ = h + x · 2h(1 − h) · u′
+        slope[where] = half + 2 * x * half * (1 - half) * (root + 3 * root * cube * square)
+    half *= x
+    return half
+
+
+@ops.register
+def gelu(input, *, approximate: str = "none"):
+    """x Φ(x), elementwise.
+
+    Args:
+        approximate: ``"none"``, or ``"tanh"`` for the approximation by tanh.
+
+    Raises:
+        RuntimeError: integer input, or another word.
+    """
+    check_tensor("gelu", "input", input)
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"gelu: input must be floating, got {input.dtype}")
+    return GELU.apply(input, approximate=approximate)
