@@ -39,36 +39,12 @@ class Im2col(Algorithm):
         return tile * problem.Q * problem.R * problem.S * (problem.C // problem.groups) * compute_dtype(dtype).itemsize
 
     def forward(self, backend, problem, x, w, bias=None, out=None):
-        xp, g = backend.xp, problem
-        dtype = compute_dtype(x.dtype)
-        y = backend.empty(g.y_shape, x.dtype, "channels_last") if out is None else out
-        image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
-        filters = filter_matrices(xp, w, g.groups, dtype)
-        # a whole row of biases: adding Q·K numbers at a time beats adding K
-        row_bias = None if bias is None else xp.tile(bias.astype(dtype.numpy), g.Q)
-        direct = result.flags.c_contiguous and x.dtype == dtype.numpy and g.groups == 1
-
-        def tile(piece):
-            n0, n1, p0, p1 = piece
-            rows = (n1 - n0) * (p1 - p0) * g.Q
-            for group, matrix in enumerate(filters):
-                columns = fill_columns(backend, g, image, piece, group, dtype)
-                wide = matrix.shape[0]
-                where = result[n0:n1, p0:p1, :, group * wide : (group + 1) * wide]
-                block = where.reshape(rows, wide) if direct else backend.workspace("im2col.y", (rows, wide), dtype)
-                xp.matmul(columns, matrix.T, out=block)
-                if row_bias is not None:
-                    block = block.reshape(-1, g.Q * wide)
-                    block += row_bias if g.groups == 1 else row_bias.reshape(g.Q, g.K)[:, group * wide : (group + 1) * wide].reshape(-1)
-                if not direct:
-                    where[...] = block.reshape(where.shape)
-
-        parallel_for(tile, tiles(g, dtype.itemsize))
-        return y
+        matrices = [m.T for m in filter_matrices(backend.xp, w, problem.groups, compute_dtype(x.dtype))]
+        return correlate(backend, problem, x, matrices, bias, out)
 
     def grad_input(self, backend, problem, dy, w, out=None):
         if problem.stride == (1, 1) and min(p for side in problem.transposed().padding for p in side) >= 0:
-            return self.forward(backend, problem.transposed(), dy, turned(w, problem.groups), out=out)
+            return correlate(backend, problem.transposed(), dy, turned_matrices(backend.xp, w, problem.groups, compute_dtype(dy.dtype)), out=out)
         xp, g = backend.xp, problem
         dtype = compute_dtype(dy.dtype)
         dx = backend.empty(g.x_shape, dy.dtype, "channels_last") if out is None else out
@@ -128,6 +104,35 @@ class Im2col(Algorithm):
         return out
 
 
+def correlate(backend, g, x, matrices, bias=None, out=None):
+    """col · matrix (+ bias), tile by tile; ``matrices`` holds one (R·S·C/groups, K/groups) matrix per group."""
+    xp = backend.xp
+    dtype = compute_dtype(x.dtype)
+    y = backend.empty(g.y_shape, x.dtype, "channels_last") if out is None else out
+    image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
+    # a whole row of biases: adding Q·K numbers at a time beats adding K
+    row_bias = None if bias is None else xp.tile(bias.astype(dtype.numpy), g.Q).reshape(g.Q, g.K)
+    in_place = result.flags.c_contiguous and x.dtype == dtype.numpy and g.groups == 1
+
+    def tile(piece):
+        n0, n1, p0, p1 = piece
+        rows = (n1 - n0) * (p1 - p0) * g.Q
+        for group, matrix in enumerate(matrices):
+            wide = matrix.shape[1]
+            part = slice(group * wide, (group + 1) * wide)
+            where = result[n0:n1, p0:p1, :, part]
+            block = where.reshape(rows, wide) if in_place else backend.workspace("im2col.y", (rows, wide), dtype)
+            xp.matmul(fill_columns(backend, g, image, piece, group, dtype), matrix, out=block)
+            if bias is not None:
+                block = block.reshape(-1, g.Q * wide)
+                block += row_bias[:, part].reshape(-1)
+            if not in_place:
+                where[...] = block.reshape(where.shape)
+
+    parallel_for(tile, tiles(g, dtype.itemsize))
+    return y
+
+
 def compute_dtype(dtype):
     """The type of the arithmetic: float32 at least."""
     return promote_types(as_dtype(dtype), float32)
@@ -140,11 +145,14 @@ def filter_matrices(xp, w, groups, dtype):
     return [matrix[g * k : (g + 1) * k] for g in range(groups)]
 
 
-def turned(w, groups):
-    """Filters of the transposed convolution: turned by 180°, channels in and out exchanged within each group."""
-    k, c, r, s = w.shape
-    swapped = w.reshape(groups, k // groups, c, r, s).swapaxes(1, 2).reshape(groups * c, k // groups, r, s)
-    return swapped[:, :, ::-1, ::-1]
+def turned_matrices(xp, w, groups, dtype):
+    """The filters of the transposed convolution (see :meth:`Problem.transposed`) as one (R·S·K/groups, C/groups) matrix per group.
+
+    Row (r, s, k), column c is w[k, c, R − 1 − r, S − 1 − s]: with w channels-last in memory, a copy of long runs of c.
+    """
+    k, deep, r, s = w.shape
+    taps = w.transpose(2, 3, 0, 1)[::-1, ::-1].reshape(r, s, groups, k // groups, deep)
+    return [xp.ascontiguousarray(taps[:, :, g]).reshape(-1, deep).astype(dtype.numpy, copy=False) for g in range(groups)]
 
 
 def tiles(g, itemsize, n0=0, n1=None):
