@@ -53,12 +53,17 @@ class TensorMethods:
     def mm(self, other): return ops.mm(self, other)
     def bmm(self, other): return ops.bmm(self, other)
     def remainder(self, other): return ops.remainder(self, other)
+    def dot(self, other): return ops.dot(self, other)
+    def outer(self, vec2): return ops.outer(self, vec2)
+    def floor_divide(self, other): return ops.floor_divide(self, other)
+    def addcmul(self, tensor1, tensor2, *, value=1): return ops.addcmul(self, tensor1, tensor2, value=value)
+    def addcdiv(self, tensor1, tensor2, *, value=1): return ops.addcdiv(self, tensor1, tensor2, value=value)
     def lerp(self, end, weight): return ops.lerp(self, end, weight)
     subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 
     # ---- comparison and logic ------------------------------------------------------------------------------------
-    def __eq__(self, other): return ops.eq(self, other)
-    def __ne__(self, other): return ops.ne(self, other)
+    def __eq__(self, other): return ops.eq(self, other) if _comparable(other) else NotImplemented
+    def __ne__(self, other): return ops.ne(self, other) if _comparable(other) else NotImplemented
     def __lt__(self, other): return ops.lt(self, other)
     def __le__(self, other): return ops.le(self, other)
     def __gt__(self, other): return ops.gt(self, other)
@@ -75,12 +80,14 @@ class TensorMethods:
     def ge(self, other): return ops.ge(self, other)
     def equal(self, other): return ops.equal(self, other)
     def allclose(self, other, rtol=1e-5, atol=1e-8, equal_nan=False): return ops.allclose(self, other, rtol, atol, equal_nan)
+    def isclose(self, other, rtol=1e-5, atol=1e-8, equal_nan=False): return ops.isclose(self, other, rtol, atol, equal_nan)
     def isnan(self): return ops.isnan(self)
     def isinf(self): return ops.isinf(self)
     def isfinite(self): return ops.isfinite(self)
     def logical_not(self): return ops.logical_not(self)
     def logical_and(self, other): return ops.logical_and(self, other)
     def logical_or(self, other): return ops.logical_or(self, other)
+    def logical_xor(self, other): return ops.logical_xor(self, other)
     def all(self, dim=None, keepdim=False): return ops.all(self, dim, keepdim)
     def any(self, dim=None, keepdim=False): return ops.any(self, dim, keepdim)
 
@@ -98,7 +105,8 @@ class TensorMethods:
     def sign(self): return ops.sign(self)
     def floor(self): return ops.floor(self)
     def ceil(self): return ops.ceil(self)
-    def round(self): return ops.round(self)
+    def trunc(self): return ops.trunc(self)
+    def round(self, *, decimals=0): return ops.round(self, decimals=decimals)
     def clamp(self, min=None, max=None): return ops.clamp(self, min, max)
     def clip(self, min=None, max=None): return ops.clamp(self, min, max)
     def maximum(self, other): return ops.maximum(self, other)
@@ -114,7 +122,7 @@ class TensorMethods:
     # ---- reductions ----------------------------------------------------------------------------------------------
     def sum(self, dim=None, keepdim=False, *, dtype=None): return ops.sum(self, dim, keepdim, dtype=dtype)
     def mean(self, dim=None, keepdim=False, *, dtype=None): return ops.mean(self, dim, keepdim, dtype=dtype)
-    def prod(self, dim=None, keepdim=False): return ops.prod(self, dim, keepdim)
+    def prod(self, dim=None, keepdim=False, *, dtype=None): return ops.prod(self, dim, keepdim, dtype=dtype)
     def var(self, dim=None, unbiased=None, keepdim=False, *, correction=None): return ops.var(self, dim, unbiased, keepdim, correction=correction)
     def std(self, dim=None, unbiased=None, keepdim=False, *, correction=None): return ops.std(self, dim, unbiased, keepdim, correction=correction)
     def max(self, dim=None, keepdim=False): return ops.max(self, dim, keepdim)
@@ -123,15 +131,15 @@ class TensorMethods:
     def amin(self, dim=(), keepdim=False): return ops.amin(self, dim, keepdim)
     def argmax(self, dim=None, keepdim=False): return ops.argmax(self, dim, keepdim)
     def argmin(self, dim=None, keepdim=False): return ops.argmin(self, dim, keepdim)
-    def norm(self, p=2, dim=None, keepdim=False): return ops.norm(self, p, dim, keepdim)
+    def norm(self, p=2, dim=None, keepdim=False, *, dtype=None): return ops.norm(self, p, dim, keepdim, dtype=dtype)
     def logsumexp(self, dim, keepdim=False): return ops.logsumexp(self, dim, keepdim)
-    def cumsum(self, dim): return ops.cumsum(self, dim)
+    def cumsum(self, dim, *, dtype=None): return ops.cumsum(self, dim, dtype=dtype)
     def topk(self, k, dim=-1, largest=True, sorted=True): return ops.topk(self, k, dim, largest, sorted)
     def sort(self, dim=-1, descending=False, stable=False): return ops.sort(self, dim, descending, stable)
     def argsort(self, dim=-1, descending=False, stable=False): return ops.argsort(self, dim, descending, stable)
-    def unique(self, return_counts=False): return ops.unique(self, return_counts=return_counts)
-    def bincount(self, minlength=0): return ops.bincount(self, minlength=minlength)
-    def nonzero(self): return ops.nonzero(self)
+    def unique(self, sorted=True, return_inverse=False, return_counts=False): return ops.unique(self, sorted, return_inverse, return_counts)
+    def bincount(self, weights=None, minlength=0): return ops.bincount(self, weights, minlength)
+    def nonzero(self, *, as_tuple=False): return ops.nonzero(self, as_tuple=as_tuple)
 
     # ---- shape ---------------------------------------------------------------------------------------------------
     def reshape(self, *shape): return ops.reshape(self, _sizes(shape))
@@ -142,12 +150,17 @@ class TensorMethods:
     def unflatten(self, dim, sizes): return ops.unflatten(self, dim, sizes)
     def permute(self, *dims): return ops.permute(self, _sizes(dims))
     def transpose(self, dim0, dim1): return ops.transpose(self, dim0, dim1)
+    def swapaxes(self, axis0, axis1): return ops.swapaxes(self, axis0, axis1)
+    def movedim(self, source, destination): return ops.movedim(self, source, destination)
     def t(self): return ops.t(self)
     def squeeze(self, dim=None): return ops.squeeze(self, dim)
     def unsqueeze(self, dim): return ops.unsqueeze(self, dim)
     def expand(self, *sizes): return ops.expand(self, _sizes(sizes))
     def expand_as(self, other): return ops.expand(self, other.shape)
     def repeat(self, *sizes): return ops.repeat(self, _sizes(sizes))
+    def tile(self, *dims): return ops.tile(self, _sizes(dims))
+    def tril(self, diagonal=0): return ops.tril(self, diagonal)
+    def triu(self, diagonal=0): return ops.triu(self, diagonal)
     def flip(self, *dims): return ops.flip(self, _sizes(dims))
     def roll(self, shifts, dims=None): return ops.roll(self, shifts, dims)
     def chunk(self, chunks, dim=0): return ops.chunk(self, chunks, dim)
@@ -155,7 +168,7 @@ class TensorMethods:
     def unbind(self, dim=0): return ops.unbind(self, dim)
     def narrow(self, dim, start, length): return ops.narrow(self, dim, start, length)
     def contiguous(self, memory_format=None): return ops.contiguous(self, memory_format)
-    def clone(self): return ops.clone(self)
+    def clone(self, *, memory_format=None): return ops.clone(self, memory_format=memory_format)
     @property
     def T(self): return ops.permute(self, tuple(range(self.ndim))[::-1])
     @property
@@ -253,6 +266,11 @@ class TensorMethods:
             raise TypeError(f"only integer tensors of one element can be an index, this one is {self.dtype} of shape {tuple(self.shape)}")
         return int(self.item())
     def __format__(self, spec): return format(self.item(), spec) if spec and self.array.size == 1 else object.__format__(self, spec)
+
+
+def _comparable(other) -> bool:
+    """Tensors, arrays and numbers are compared by element; anything else is simply another thing."""
+    return isinstance(other, (TensorMethods, np.ndarray, np.generic, int, float))
 
 
 def _sizes(args) -> tuple:

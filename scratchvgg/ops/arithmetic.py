@@ -5,8 +5,9 @@ With g = ∂L/∂out:  a + αb: (g, αg) · ab: (gb, ga) · a/b: (g/b, −g a/b�
 
 from __future__ import annotations
 
+from ..array import as_dtype
 from ..autograd import Op, ops
-from .common import promote, sum_to
+from .common import check_tensor, promote, sum_to
 
 
 class Add(Op):
@@ -106,7 +107,13 @@ def add(input, other, *, alpha=1):
 
 @ops.register
 def sub(input, other, *, alpha=1):
-    """``input − alpha * other``."""
+    """``input − alpha * other``.
+
+    Raises:
+        RuntimeError: for two bools; use ``^``.
+    """
+    if all(getattr(o, "dtype", type(o)) in (bool, as_dtype("bool")) for o in (input, other)):
+        raise RuntimeError("sub: two bool operands cannot be subtracted; use ^ or logical_xor()")
     return Add.apply(*promote("sub", input, other), alpha=-alpha)
 
 
@@ -124,24 +131,37 @@ def div(input, other, *, rounding_mode=None):
         rounding_mode: None, ``"floor"`` or ``"trunc"`` (the last two keep integer types and have no gradient).
 
     Raises:
-        ValueError: for another rounding mode.
+        RuntimeError: for another rounding mode, or an integer division by 0.
     """
     if rounding_mode is None:
         return Div.apply(*promote("div", input, other, floating=True))
     if rounding_mode == "floor":
         return ops.floor_divide(input, other)
     if rounding_mode != "trunc":
-        raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
+        raise RuntimeError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
     return ops.trunc_divide(input, other)
 
 
 @ops.register
 def pow(input, exponent):
-    """``input ** exponent``; either may be a number."""
-    return Pow.apply(*promote("pow", input, exponent))
+    """``input ** exponent``; either may be a number.
+
+    Raises:
+        RuntimeError: for an integer tensor to a negative integer number.
+    """
+    a, b = promote("pow", input, exponent)
+    if isinstance(b, int) and b < 0 and not a.dtype.is_floating_point:
+        raise RuntimeError(f"pow: integers to negative integer powers are not allowed, got exponent {b}")
+    return Pow.apply(a, b)
 
 
 @ops.register
 def neg(input):
-    """``−input``."""
+    """``−input``.
+
+    Raises:
+        RuntimeError: for bools; use ``~``.
+    """
+    if check_tensor("neg", "input", input).dtype.name == "bool":
+        raise RuntimeError("neg: a bool tensor cannot be negated; use ~ or logical_not()")
     return Neg.apply(input)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..array import parallel_for, ranges
 from ..autograd import Tensor, is_grad_enabled, ops
 from .common import broadcast_shape, check_tensor, common_dtype, is_number, plain_number, wrap_integer
+from .fused import blend
 from .random import overwrite
 
 _TILE = 1 << 17
@@ -80,10 +81,7 @@ def add_(input, other, *, alpha=1):
     """``input += alpha · other``."""
     xp = check_tensor("add_", "input", input).backend.xp
 
-    def write(a, b):
-        _ufunc(xp, "add", a, a, b if alpha == 1 else b * _fitting(alpha, input.dtype) if not hasattr(b, "dtype") else b * alpha)
-
-    return in_place("add_", input, [other], lambda a, b: ops.add(a, b, alpha=alpha), write)
+    return in_place("add_", input, [other], lambda a, b: ops.add(a, b, alpha=alpha), lambda a, b: _ufunc(xp, "add", a, a, b if alpha == 1 else alpha * b))
 
 
 @ops.register
@@ -167,10 +165,7 @@ def lerp_(input, end, weight):
     xp = check_tensor("lerp_", "input", input).backend.xp
     _floating("lerp_", input)
 
-    def write(a, end, weight):
-        _ufunc(xp, "add", a, a, weight * (end - a))
-
-    return in_place("lerp_", input, [end, weight], ops.lerp, write)
+    return in_place("lerp_", input, [end, weight], ops.lerp, lambda a, end, weight: xp.copyto(a, blend(xp, a, end, weight)))
 
 
 @ops.register
@@ -219,7 +214,7 @@ def fill_(input, value):
     if isinstance(value, Tensor):
         if value.ndim:
             raise RuntimeError(f"fill_: expected a number or a 0-dimensional tensor, got shape {tuple(value.shape)}")
-        return ops.setitem_(input, ..., value) or input
+        return ops.setitem_(input, ..., value)
     return overwrite("fill_", input, lambda x: x.fill(value))
 
 
@@ -232,7 +227,7 @@ def copy_(input, source):
     """
     check_tensor("copy_", "input", input)
     source = source if isinstance(source, Tensor) else Tensor(source, device=input.device)
-    return ops.setitem_(input, ..., ops.to(source, input.device)) or input
+    return ops.setitem_(input, ..., ops.to(source, input.device))
 
 
 @ops.register
