@@ -23,7 +23,8 @@ def array_pickle(pixels: np.ndarray, kind: str = "u1", shape=None) -> bytes:
     rows, columns = shape or pixels.shape
     content = pixels.tobytes()
     return (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + _integer(rows) + _integer(columns) + b"\x86"
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01" + _integer(rows) + _integer(columns) + b"\x86"
         b"cnumpy\ndtype\n" + _text(kind) + b"K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
         b"T" + struct.pack("<i", len(content)) + content + b"tb"
     )
@@ -41,7 +42,8 @@ def batch_file(pixels: np.ndarray, labels, key: str = "labels", array: bytes | N
 
 def meta_file(names, key: str = "label_names") -> bytes:
     """The file of class names."""
-    return b"\x80\x02}q\x01(" + _text("num_cases_per_batch") + _integer(4) + _text(key) + b"](" + b"".join(map(_text, names)) + b"eu."
+    shown = b"](" + b"".join(map(_text, names)) + b"e"
+    return b"\x80\x02}q\x01(" + _text("num_cases_per_batch") + _integer(4) + _text(key) + shown + b"u."
 
 
 def cifar10_files(images: int = 4) -> tuple[dict[str, bytes], dict[str, tuple[np.ndarray, list[int]]]]:

@@ -29,8 +29,8 @@ def arrays(batches):
 
 def same(first, second):
     first, second = arrays(first), arrays(second)
-    return len(first) == len(second) and all(
-        len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True)) for a, b in zip(first, second, strict=True)
+    return [len(batch) for batch in first] == [len(batch) for batch in second] and all(
+        np.array_equal(x, y) for a, b in zip(first, second, strict=True) for x, y in zip(a, b, strict=True)
     )
 
 
@@ -49,8 +49,9 @@ def test_batches_are_tensors_in_order(prefetch):
     assert images.dtype == np.uint8 and labels.dtype == np.int64
 
 
-@pytest.mark.parametrize(("size", "drop", "expected"), [(8, True, [8] * 6), (8, False, [8] * 6 + [2]), (50, True, [50]), (51, True, []),
-                                                        (51, False, [50])])
+@pytest.mark.parametrize(("size", "drop", "expected"), [
+    (8, True, [8] * 6), (8, False, [8] * 6 + [2]), (50, True, [50]), (51, True, []), (51, False, [50]),
+])
 def test_drop_last(size, drop, expected):
     loaded = DataLoader(SHAPES, size, drop_last=drop)
     assert [len(labels.numpy()) for _, labels in loaded] == expected and len(loaded) == len(expected)
@@ -221,8 +222,10 @@ def test_unusable_arguments_are_rejected(changes):
         loader(**changes)
 
 
-@pytest.mark.parametrize("call", [lambda x: x.set_epoch(-1), lambda x: x.set_epoch(1.5), lambda x: x.iterate(8), lambda x: x.iterate(-1),
-                                  lambda x: x.load_state_dict({"seed": 1, "epoch": -1}), lambda x: x.load_state_dict({"seed": -1, "epoch": 1})])
+@pytest.mark.parametrize("call", [
+    lambda x: x.set_epoch(-1), lambda x: x.set_epoch(1.5), lambda x: x.iterate(8), lambda x: x.iterate(-1),
+    lambda x: x.load_state_dict({"seed": 1, "epoch": -1}), lambda x: x.load_state_dict({"seed": -1, "epoch": 1}),
+])
 def test_a_refused_change_changes_nothing(call):
     loaded = loader()
     with pytest.raises(ValueError):

@@ -48,7 +48,8 @@ def test_mean_and_std_are_those_of_the_training_images(train):
 
 
 def test_no_picture_occurs_twice(train, test):
-    pictures = {image.tobytes() for images in (train.images, test.images, SampleShapes(size=2000, seed=1).images) for image in images}
+    sets = train.images, test.images, SampleShapes(size=2000, seed=1).images
+    pictures = {image.tobytes() for images in sets for image in images}
     assert len(pictures) == 14_000
 
 
