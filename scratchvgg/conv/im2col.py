@@ -21,7 +21,7 @@ from ..array.dtypes import as_dtype, float32, promote_types
 from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the column tile of one thread
-FEWEST_ROWS = 512  # a GEMM with fewer rows spends its time packing the filter; this wins over CAP
+FEWEST_ROWS = 256  # a GEMM with fewer rows spends its time packing the filter; this wins over CAP
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
 
 
