@@ -5,8 +5,8 @@ from .checkpoint import load_model
 from .errors import NonFiniteError, RunError
 from .loop import Outcome, Trainer
 from .recipe import Recipe, RecipeError
-from .run_folder import RunFolder, create, open_existing
+from .run_folder import RunFolder, check_free, create, open_existing
 
 __all__ = [
-    "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "checkpoint", "create", "load_model", "open_existing",
+    "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "check_free", "checkpoint", "create", "load_model", "open_existing",
 ]

@@ -46,19 +46,18 @@ class _Stop(Exception):
 
 
 class Trainer:
-    """Trains the net of a recipe in a run folder; goes on from ``last.ckpt`` if there is one.
+    """Trains the net of a recipe: ``Trainer(recipe).run(create(recipe))``.
 
     Args:
         recipe: what to do.
-        folder: a :class:`~scratchvgg.train.run_folder.RunFolder`; its ``last.ckpt`` is read when :meth:`run` starts.
         plain: plain lines even in a terminal.
 
     Raises:
         RecipeError: if the recipe asks for what there is not. DataError: if data are missing or damaged.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, plain: bool = False):
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe: Recipe, plain: bool = False):
+        self.recipe = recipe
         if recipe.threads is not None:
             set_num_threads(recipe.threads)
         self.train_set, self.test_set = build.datasets(recipe)
@@ -85,28 +84,30 @@ class Trainer:
 
     # ---- the run -------------------------------------------------------------------------------------------------
 
-    def run(self) -> Outcome:
-        """Train to the end, or until SIGINT or SIGTERM.
+    def run(self, folder: RunFolder) -> Outcome:
+        """Train to the end, or until SIGINT or SIGTERM; goes on from the folder's ``last.ckpt`` if there is one.
 
         Raises:
             NonFiniteError: if the loss becomes NaN or infinite; the message names the layer.
             RunError: if another process trains in the folder, or its checkpoint does not fit the recipe.
             WeightsError: if its checkpoint is damaged.
         """
-        with self.folder.locked():
-            self._restore()
-            stop = None
-            with self.report, Interrupt(lambda: self.report.message("finishing this step (Ctrl-C again stops at once)")) as interrupt, self.algorithms:
-                self._interrupt = interrupt
+        self.folder = folder
+        with folder.locked():
+            message = self._restore()
+            with contextlib.closing(self.log), self.report, self.algorithms, Interrupt(self._announce_stop) as self._interrupt:
+                self.report.message(message)
                 try:
                     while self.epoch < self.recipe.epochs:
                         self._train_epoch()
                         self._end_epoch()
                 except _Stop:
                     self.save()
-                    stop = interrupt.signal
-            self.log.close()
+        stop = self._interrupt.signal if self.epoch < self.recipe.epochs else None
         return Outcome(stop is None, self.accuracy, self.best, self._elapsed(), stop)
+
+    def _announce_stop(self):
+        self.report.message("finishing this step (Ctrl-C again stops at once)")
 
     def _train_epoch(self) -> None:
         self.model.train()
@@ -138,7 +139,7 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self.steps += 1
-        right = int((logits.detach().argmax(1) == labels).sum().item())
+        right = int((logits.array.argmax(1) == labels.array).sum())
         for sums in self.sums.values():
             sums[0] += value * len(labels)
             sums[1] += right
@@ -261,33 +262,33 @@ class Trainer:
         checkpoint.save(path or self.folder.last, self.state_dict())
         self._saved = time.monotonic()
 
-    def _restore(self) -> None:
-        resumed = self.folder.last.exists()
-        state = checkpoint.load(self.folder.last) if resumed else None
-        if resumed:
+    def _restore(self) -> str:
+        """Load ``last.ckpt`` or begin, and open the metrics file. Returns what to say about it."""
+        state = checkpoint.load(self.folder.last) if self.folder.last.exists() else None
+        if state is not None:
             self.load_state_dict(state)
-        self._started = time.monotonic()
-        self.log = metrics.MetricsLog(self.folder.metrics, state["progress"]["metrics"] if resumed else 0)
+        self._started = self._saved = time.monotonic()
+        self.log = metrics.MetricsLog(self.folder.metrics, 0 if state is None else state["progress"]["metrics"])
         about = machine.describe()
         self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, machine=about)
-        parameters = sum(p.numel() for p in self.model.parameters())
-        self.report.message(f"{self.recipe.model}, {parameters:,} parameters; {self.recipe.data}, {len(self.train_set):,} training and "
-                            f"{len(self.test_set):,} test images; {about['threads']} threads, GEMM {about['gemm_gflops']:.0f} GFLOP/s; {self.folder.path}")
-        if resumed:
-            self.report.message(f"going on after step {self.steps} of {self.total_steps}")
-            if state["version"] != __version__:
-                self.report.message(f"note: the checkpoint was made by version {state['version']}, this is {__version__}: bits may differ")
-            self._saved = time.monotonic()
-        else:
+        if state is None:
             self.save()
+        parameters = sum(p.numel() for p in self.model.parameters())
+        lines = [f"{self.recipe.model}, {parameters:,} parameters; {self.recipe.data}, {len(self.train_set):,} training and {len(self.test_set):,} "
+                 f"test images; {about['threads']} threads, GEMM {about['gemm_gflops']:.0f} GFLOP/s; {self.folder.path}"]
+        if state is not None:
+            lines.append(f"going on after step {self.steps} of {self.total_steps}")
+            if state["version"] != __version__:
+                lines.append(f"note: the checkpoint was made by version {state['version']}, this is {__version__}: bits may differ")
+        return "\n".join(lines)
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._started
 
     def _stop_non_finite(self, what: str, where: str):
-        kept = self.folder.last if self.folder.last.exists() else None
-        raise NonFiniteError(f"{what} at step {self.steps + 1} (epoch {self.epoch + 1}, lr {self.schedule.get_last_lr()[0]:g}): {where}."
-                             + (f" The last good state is kept in {kept}." if kept else "") + " A smaller --lr, a longer --warmup or --clip-norm 1 may help")
+        kept = f" The last good state is kept in {self.folder.last}." if self.folder.last.exists() else ""
+        raise NonFiniteError(f"{what} at step {self.steps + 1} (epoch {self.epoch + 1}, lr {self.schedule.get_last_lr()[0]:g}): {where}.{kept} "
+                             "A smaller --lr, a longer --warmup or --clip-norm 1 may help")
 
     def _illustrate(self) -> None:
         if self.recipe.csv:

@@ -48,6 +48,13 @@ class RunFolder:
             yield self
 
 
+def check_free(out) -> None:
+    """Raise RunError if ``out`` is a path that :func:`create` would refuse (None never is)."""
+    path = None if out is None else Path(out)
+    if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists already; go on with it (--resume {path}) or choose another folder (--out)")
+
+
 def create(recipe: Recipe, out=None, parent="runs") -> RunFolder:
     """A new run folder with ``recipe.toml`` in it.
 
@@ -82,9 +89,8 @@ def _born(path: Path, recipe: Recipe) -> RunFolder:
         sync_folder(temporary)
         try:
             os.rename(temporary, path)  # refuses a folder that is not empty
-        except OSError as error:
-            if path.exists():
-                raise RunError(f"{path} exists already; go on with it (--resume {path}) or choose another folder (--out)") from error
+        except OSError:
+            check_free(path)
             raise
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,7 @@
+"""``python -m scratchvgg`` is ``scratchvgg``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
