@@ -31,9 +31,9 @@ class Fold(Op):
 
 def _bits(name, ufunc, *operands):
     operands = promote(name, *operands)
-    floating = next((o.dtype for o in operands if isinstance(o, Tensor) and o.dtype.is_floating_point), None)
-    if floating is not None or any(isinstance(o, float) for o in operands):
-        raise RuntimeError(f"{name}: expected bool or integer operands, got {floating or 'a float'}")
+    kind = next(o.dtype for o in operands if isinstance(o, Tensor))
+    if kind.is_floating_point:
+        raise RuntimeError(f"{name}: expected bool or integer operands, got {kind}")
     return Logic.apply(*operands, ufunc=ufunc)
 
 

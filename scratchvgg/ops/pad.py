@@ -20,15 +20,15 @@ class ConstantPad(Op):
         ctx.shape = x.shape
         shape = tuple(n + a + b for n, a, b in zip(x.shape, before, after, strict=True))
         ctx.inner = tuple(slice(max(0, b), n - max(0, a)) for n, b, a in zip(shape, before, after, strict=True))
-        ctx.kept = tuple(slice(max(0, -b), n - max(0, -a)) for n, b, a in zip(x.shape, before, after, strict=True))
+        ctx.outer = tuple(slice(max(0, -b), n - max(0, -a)) for n, b, a in zip(x.shape, before, after, strict=True))
         y = ctx.xp.full_like(x, value, shape=shape)
-        y[ctx.inner] = x[ctx.kept]
+        y[ctx.inner] = x[ctx.outer]
         return y
 
     @staticmethod
     def backward(ctx, g):
         gx = ctx.xp.zeros_like(g, shape=ctx.shape)
-        gx[ctx.kept] = g[ctx.inner]
+        gx[ctx.outer] = g[ctx.inner]
         return gx, None, None, None
 
 
