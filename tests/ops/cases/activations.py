@@ -51,7 +51,6 @@ CASES = [
 def _gradient_where_kept(y, x):
     """d(Σy)/dx: 1 / (1 − p) where kept, 0 elsewhere; must equal y for x = 1."""
     y.sum().backward()
-    kept = x.grad.clone() if hasattr(x.grad, "clone") else x.grad
-    assert (kept == y.detach()).all()
-    x.grad = None
-    return kept
+    gradient, x.grad = x.grad, None
+    assert (gradient == y.detach()).all()
+    return gradient

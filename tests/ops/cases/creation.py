@@ -2,7 +2,7 @@
 
 from tests.harness import Case, array, integers, normal, uniform
 
-x, n = normal(2, 3), integers(0, 5, 4)
+x, n = normal(2, 3).frozen(), integers(0, 5, 4)
 
 CASES = [
     Case("zeros", "", (), lambda F: [F.zeros(2, 3), F.zeros((2,)), F.zeros(3, dtype=F.int64)]),
@@ -20,9 +20,9 @@ CASES = [
     Case("rand", "", (), lambda F: F.rand(100, 80), moments=True),
     Case("randint", "", (), lambda F: [F.randint(10, (4000,)), F.randint(-3, 4, (4000,))], moments=True),
     Case("randperm", "", (), lambda F: F.randperm(50).sort()[0]),
-    Case("randn_like", "", (normal(100, 50),), lambda F, x: F.randn_like(x), moments=True),
-    Case("rand_like", "", (normal(100, 50),), lambda F, x: F.rand_like(x), moments=True),
-    Case("randint_like", "", (normal(100, 50),), lambda F, x: F.randint_like(x, 5, 9), moments=True),
+    Case("randn_like", "", (normal(100, 50).frozen(),), lambda F, x: F.randn_like(x), moments=True),
+    Case("rand_like", "", (normal(100, 50).frozen(),), lambda F, x: F.rand_like(x), moments=True),
+    Case("randint_like", "", (normal(100, 50).frozen(),), lambda F, x: F.randint_like(x, 5, 9), moments=True),
     Case("normal_", "", (array([0.0] * 5000, grad=False),), lambda F, x: (x * 1).normal_(2.0, 3.0), moments=True),
     Case("uniform_", "", (array([0.0] * 5000, grad=False),), lambda F, x: (x * 1).uniform_(-1.0, 4.0), moments=True),
     Case("bernoulli_", "", (array([0.0] * 5000, grad=False),), lambda F, x: (x * 1).bernoulli_(0.3), moments=True),

@@ -22,6 +22,7 @@ CASES = [
     Case("max_pool2d", "-inf everywhere", (array([[[[float("-inf")] * 4] * 4]], grad=False),), lambda F, x: F.max_pool2d(x, 2, return_indices=True)),
     Case("max_pool2d", "unbatched", (distinct(3, 6, 6),), lambda F, x: F.max_pool2d(x, 2)),
     Case("max_pool2d", "empty batch", (normal(0, 3, 6, 6),), lambda F, x: F.max_pool2d(x, 2)),
+    Case("max_pool2d_with_indices", "", (ranks,), lambda F, x: F.max_pool2d_with_indices(x, 2)),
     Case("max_unpool2d", "", (distinct(2, 3, 6, 6),), lambda F, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)),
     Case("max_unpool2d", "output size", (distinct(2, 3, 7, 7),),
          lambda F, x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=(7, 7))),
