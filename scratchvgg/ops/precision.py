@@ -1,4 +1,4 @@
-"""Sums that lose little: float16 is added up in float32, and long columns in blocks."""
+"""Sums that lose little: 16-bit floats are added up in float32, long columns in blocks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ _ROWS = 64  # added one after the other; above that, blocks of 64 and then their
 
 
 def widen(xp, x):
-    """float16 as float32 (for sums, exponentials and statistics); other types as they are."""
-    return x.astype(xp.float32) if x.dtype == xp.float16 else x
+    """float16 and bfloat16 as float32 (for sums, exponentials and statistics); other types as they are."""
+    return x.astype(xp.float32) if x.dtype.itemsize == 2 and x.dtype.kind in "fV" else x
 
 
 def sum_rows(xp, a):
