@@ -137,12 +137,13 @@ class BatchNorm(Op):
         gx = gw = gb = None
         if needs_x:
             scale = ctx.invstd if weight is None else ctx.invstd * weight
-            slope = offset = None
-            if ctx.training:  # gx = scale·g + slope·x + offset
+            centre = slope = offset = None
+            if ctx.training:  # gx = scale·g + slope·(x − centre) + offset; x − centre first, lest a large mean cancels
+                centre = ctx.mean.astype(wide)
                 slope = -scale * xp.square(ctx.invstd) * sum_gd / max(1, rows.count)
-                offset = rows.spread(-scale * sum_g / max(1, rows.count) - slope * ctx.mean, wide)
-                slope = rows.spread(slope, wide)
-            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), slope, offset))
+                offset = rows.spread(-scale * sum_g / max(1, rows.count) - slope * (ctx.mean - centre), wide)
+                centre, slope = rows.spread(centre, wide), rows.spread(slope, wide)
+            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), centre, slope, offset))
         if needs_weight:
             gw = (sum_gd * ctx.invstd).astype(weight.dtype)
         if needs_bias:
@@ -161,7 +162,7 @@ def _gradient_sums(xp, rows, x, g, mean, dtype):
     return rows.two_sums(dtype, terms)
 
 
-def _input_gradient(xp, rows, x, g, scale, slope, offset):
+def _input_gradient(xp, rows, x, g, scale, centre, slope, offset):
     gx = rows.backend.empty(rows.long_shape, g.dtype)
 
     def task(_, where):
@@ -169,7 +170,8 @@ def _input_gradient(xp, rows, x, g, scale, slope, offset):
             gx[where] = g[where] * scale
             return
         line = rows.backend.workspace("batch_norm", gx[where].shape, scale.dtype)
-        xp.multiply(x[where], slope, out=line)
+        xp.subtract(x[where], centre, out=line)
+        line *= slope
         line += offset
         if g.dtype == scale.dtype:
             xp.multiply(g[where], scale, out=gx[where])

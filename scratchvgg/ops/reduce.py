@@ -118,18 +118,23 @@ class Prod(Op):
 
 
 class CumSum(Op):
-    """Running sums; the gradient is running sums from the other end."""
+    """Running sums, float64 inside; the gradient is running sums from the other end."""
 
     name = "cumsum"
 
     @staticmethod
     def forward(ctx, x, *, axis):
         ctx.axis = axis
-        return ctx.xp.cumsum(x, axis=axis, dtype=x.dtype)
+        return _running_sums(ctx.xp, x, axis)
 
     @staticmethod
     def backward(ctx, g):
-        return ctx.xp.flip(ctx.xp.cumsum(ctx.xp.flip(g, ctx.axis), axis=ctx.axis, dtype=g.dtype), ctx.axis)
+        return ctx.xp.flip(_running_sums(ctx.xp, ctx.xp.flip(g, ctx.axis), ctx.axis), ctx.axis)
+
+
+def _running_sums(xp, x, axis):
+    wide = x.dtype if x.dtype.kind in "iub" else xp.float64
+    return xp.cumsum(x, axis=axis, dtype=wide).astype(x.dtype, copy=False)
 
 
 def _summable(name, input, dtype):
