@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import statistics
 import sys
 import time
@@ -38,6 +39,7 @@ from .frozen import freeze_torch, frozen, record
 from .twins import build, twin
 
 RATIO, GRADIENT = 2.0, 1e-4
+ENOUGH, POOLED = 2000, 10  # numbers that make an RMS error mean something; draws at most to get there
 NETS = ("vgg16", "vgg16_bn")
 RESULTS = Path(__file__).parent / "results" / "fidelity.json"
 
@@ -68,14 +70,27 @@ def operation_rows(cases, seeds: int, progress=lambda text: None) -> list[dict]:
 
 
 def _errors(case, seed) -> dict[str, dict]:
+    """Errors of one seed by result; a small result is drawn several times and its errors pooled, or luck would decide."""
+    draws = [_squares(case, seed * POOLED)]
+    smallest = min((count for count, *_ in draws[0].values()), default=ENOUGH)
+    draws += [_squares(case, seed * POOLED + i) for i in range(1, min(POOLED, math.ceil(ENOUGH / smallest)))]
+    rows = {}
+    for name in draws[0]:
+        count, ours, theirs, size = (sum(d[name][i] for d in draws) for i in range(4))
+        ours, theirs, size = (math.sqrt(s / count) for s in (ours, theirs, size))
+        rows[name] = {"ours": ours, "torch": theirs, "size": size, "ratio": ratio(ours, theirs, size)}
+    return rows
+
+
+def _squares(case, seed) -> dict[str, tuple]:
+    """For each float32 result and gradient: how many numbers, and the sums of the squares of our error, torch's and the truth."""
     ours = run_ours(case, Variant(dtype="float32"), seed=seed).named()
     theirs, truth = (run_torch.__wrapped__(case, dtype, "float32", seed).named() for dtype in ("float32", "float64"))
     rows = {}
     for name, peer in theirs.items():
         if is_floating(peer) and peer.dtype == np.float32 and peer.size:
-            error, torch_error = rms_error(ours[name], truth[name]), rms_error(peer, truth[name])
-            size = rms_error(np.zeros_like(truth[name]), truth[name])
-            rows[name] = {"ours": error, "torch": torch_error, "size": size, "ratio": ratio(error, torch_error, size)}
+            errors = rms_error(ours[name], truth[name]), rms_error(peer, truth[name]), rms_error(np.zeros_like(truth[name]), truth[name])
+            rows[name] = (peer.size, *(e * e * peer.size for e in errors))
     return rows
 
 
