@@ -93,6 +93,17 @@ def _largest(dtype) -> int:
 
 
 @ops.register
+def bernoulli(input, *, generator=None):
+    """1 with the probability that each element of ``input`` gives, else 0, in the same dtype; the gradient is 0.
+
+    Raises:
+        RuntimeError: for an element outside [0, 1], or an integer tensor.
+    """
+    _floating("bernoulli", input)
+    return bernoulli_(ops.clone(input), input, generator=generator)
+
+
+@ops.register
 def bernoulli_(input, p=0.5, *, generator=None):
     """Fill with 1 (probability ``p``, a number or a tensor that broadcasts) and 0.
 
