@@ -2,10 +2,14 @@
 
 import functools
 
+import pytest
+
 from scratchvgg.autograd import ops
 from tests.harness import check_differences, parametrize, parametrize_cases, run, run_forward
 
 from .cases import CASES
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch about its own speed
 
 
 @parametrize(CASES)
