@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from ..autograd import Op, ops
+from .precision import check_floating
 from .windows import adaptive_ranges, batched, check_planes, output_pair
 
 
@@ -42,7 +43,7 @@ class AdaptiveMaxPool2d(Op):
     def backward(ctx, g, *_):
         xp, (*lead, h, w) = ctx.xp, ctx.shape
         planes = math.prod(lead)
-        flat = ctx.indices.reshape(planes, -1) + (xp.arange(planes) * (h * w))[:, None]
+        flat = ctx.indices.reshape(planes, math.prod(g.shape[-2:])) + (xp.arange(planes) * (h * w))[:, None]
         gx = xp.bincount(flat.reshape(-1), g.reshape(-1), planes * h * w)
         return gx.astype(g.dtype).reshape(ctx.shape), None
 
@@ -67,8 +68,9 @@ def adaptive_max_pool2d(input, output_size, return_indices: bool = False):
         (N, C, P, Q), or the pair (output, indices).
 
     Raises:
-        RuntimeError: for other shapes.
+        RuntimeError: for other shapes. NotImplementedError: integer input.
     """
     check_planes("adaptive_max_pool2d", input)
+    check_floating("adaptive_max_pool2d", input)
     size = output_pair("adaptive_max_pool2d", input, output_size)
     return AdaptiveMaxPool2d.apply(input, size, return_indices=return_indices)

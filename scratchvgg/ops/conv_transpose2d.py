@@ -31,7 +31,7 @@ class ConvTranspose2d(Op):
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved
-        reached = g[:, :, : ctx.problem.H, : ctx.problem.W]  # output_padding beyond the stride touches no input
+        reached = g[:, :, : ctx.problem.H, : ctx.problem.W]  # output_padding beyond the padding touches no input
         dx = ctx.algorithm.forward(ctx.backend, ctx.problem, reached, w) if ctx.needs_input_grad[0] else None
         dw = ctx.algorithm.grad_weight(ctx.backend, ctx.problem, x, reached) if ctx.needs_input_grad[1] else None
         db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
@@ -80,8 +80,9 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     size = tuple(o + e for o, e in zip(plain, extra, strict=True))
     if min(size) < 1:
         raise RuntimeError(f"{name}: the output would have size {size}")
-    reached = [o + min(e, s - 1) for o, e, s in zip(plain, extra, stride, strict=True)]
-    around = tuple((p, p) for p in padding)
+    shown = [min(e, p) for e, p in zip(extra, padding, strict=True)]  # output_padding takes back what padding cut off behind
+    reached = [o + e for o, e in zip(plain, shown, strict=True)]
+    around = tuple((p, p - e) for p, e in zip(padding, shown, strict=True))
     problem = Problem(n, deep * groups, *reached, c, *taps, stride, around, dilation, groups)
     y = ConvTranspose2d.apply(batched, weight, bias, problem, size, choose(problem, input.dtype, algorithm))
     return y if input.ndim == 4 else y.squeeze(0)

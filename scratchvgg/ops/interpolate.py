@@ -15,7 +15,7 @@ import math
 
 from ..autograd import Op, ops
 from .common import check_tensor, is_number
-from .precision import widen
+from .precision import check_floating, widen
 
 MODES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
 
@@ -29,7 +29,7 @@ class Interpolate(Op):
     def forward(ctx, x, taps):
         xp, ctx.sizes = ctx.xp, x.shape[2:]
         ctx.taps = [None if t is None else t(xp, x.dtype) for t in taps]
-        y = x if x.dtype.kind in "ui" else widen(xp, x)
+        y = widen(xp, x)
         for axis in range(x.ndim - 1, 1, -1):
             y = _weighted_sums(xp, y, axis, ctx.taps[axis - 2])
         return y.copy("K") if y is x else y.astype(x.dtype, copy=False)
@@ -134,6 +134,8 @@ def _keys(xp, distance, a):
 
 def _axis_taps(mode, size, out, factor, align, antialias):
     """Taps of one axis as a function of (xp, dtype)."""
+    if (out == size and mode.endswith(("nearest", "linear")) and not antialias) or (out == 2 * size and mode == "nearest"):
+        factor = None  # torch takes these two shortcuts whatever the factor was
     if align:
         scale = (size - 1) / (out - 1) if out > 1 else 0.0
     else:
@@ -180,7 +182,7 @@ def interpolate(
         antialias: bilinear and bicubic: filter before making smaller.
 
     Raises:
-        ValueError: contradicting arguments. NotImplementedError: a mode that does not fit the dimensions.
+        ValueError: contradicting arguments. NotImplementedError: a mode that does not fit the dimensions, integers (uint8 can be nearest).
         RuntimeError: empty sizes.
     """
     check_tensor("interpolate", "input", input)
@@ -198,8 +200,8 @@ def interpolate(
         if input.ndim == 4:
             return ops.adaptive_avg_pool2d(input, out)
         return ops.squeeze(ops.adaptive_avg_pool2d(ops.unsqueeze(input, 2), (1, *out)), 2)
-    if not simple and not input.dtype.is_floating_point:
-        raise RuntimeError(f"interpolate: mode {mode!r} needs floating input, got {input.dtype}")
+    if not simple or input.dtype.name != "uint8":
+        check_floating("interpolate", input)
     return Interpolate.apply(
         input,
         [

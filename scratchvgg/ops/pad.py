@@ -99,9 +99,9 @@ def pad(input, pad, mode: str = "constant", value=None):
         value: what to fill with in constant mode; 0 by default.
 
     Raises:
-        RuntimeError: an odd count, more pairs than dimensions, a result of negative size, or padding that reflect or circular cannot
-            supply. NotImplementedError: a mode or a number of dimensions that torch does not take either. ValueError: ``value`` with
-            a mode other than constant.
+        RuntimeError: an odd count, more pairs than dimensions, a result of negative size, padding that reflect or circular cannot
+            supply, or ``value`` with a mode other than constant. NotImplementedError: a mode or a number of dimensions that torch does
+            not take either.
     """
     check_tensor("pad", "input", input)
     pad = tuple(plain_number(p) for p in pad)
@@ -111,11 +111,15 @@ def pad(input, pad, mode: str = "constant", value=None):
     before, after = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
     shape = tuple(n + b + a for n, b, a in zip(input.shape, before, after, strict=True))
     if mode == "constant":
-        _check_size(input, pad, shape, 0)
+        if any(n + min(b, 0) + min(a, 0) < 0 for n, b, a in zip(input.shape, before, after, strict=True)):
+            raise RuntimeError(f"pad: {pad} cuts more than there is in an input of shape {tuple(input.shape)}")
         if value is not None and not is_number(value):
             raise TypeError(f"pad: value must be a number, got {type(value).__name__}")
         return ConstantPad.apply(input, before, after, 0 if value is None else plain_number(value))
     _check_border(input, pad, mode, value, before, after, shape)
+    if mode == "circular" and min(pad) < 0:  # the other end is that of what the cut leaves
+        input = ConstantPad.apply(input, *(tuple(min(0, p) for p in side) for side in (before, after)), 0)
+        before, after = (tuple(max(0, p) for p in side) for side in (before, after))
     return BorderPad.apply(input, mode, before, after)
 
 
@@ -128,16 +132,16 @@ def _check_border(input, pad, mode, value, before, after, shape):
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"pad: mode must be constant, reflect, replicate or circular, got {mode!r}")
     if value is not None and value != 0:
-        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
+        raise RuntimeError(f"pad: mode {mode!r} takes no value, got {value}")
     axes = len(pad) // 2
     if axes not in (1, 2, 3) or input.ndim not in (axes + 1, axes + 2):
         raise NotImplementedError(
             f"pad: mode {mode!r} pads the last 1, 2 or 3 dimensions of an input with one or two more, got {axes} of {input.ndim}"
         )
     _check_size(input, pad, shape[-axes:], 1)
-    if mode == "replicate":
-        return
+    if 0 in input.shape[input.ndim - axes :]:
+        raise RuntimeError(f"pad: mode {mode!r} needs something to repeat, got input of shape {tuple(input.shape)}")
     for n, b, a in zip(input.shape, before, after, strict=True):
-        limit = n - 1 if mode == "reflect" else n
-        if max(b, a) > limit:
+        limit = {"reflect": n - 1, "circular": n}.get(mode, max(b, a))
+        if (b or a) and max(b, a) > limit:
             raise RuntimeError(f"pad: mode {mode!r} can add at most {limit} elements to a dimension of {n}, got {pad}")
