@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..autograd import Op, ops
 from .common import check_tensor
-from .precision import widen
+from .precision import check_floating, widen
 
 
 def sigmoid_array(xp, x):
@@ -144,13 +144,6 @@ class Hardtanh(Op):
         return ctx.xp.where((x > ctx.low) & (x < ctx.high), g, 0).astype(g.dtype, copy=False), None, None
 
 
-def _floating(name, input):
-    check_tensor(name, "input", input)
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: input must be floating, got {input.dtype}")
-    return input
-
-
 def _as_floating(name, input):
     check_tensor(name, "input", input)
     return input if input.dtype.is_floating_point else ops.to(input, float)
@@ -176,9 +169,9 @@ def leaky_relu(input, negative_slope: float = 0.01, inplace: bool = False):
         inplace: write over ``input``; needs ``negative_slope`` ≥ 0 if a gradient is wanted.
 
     Raises:
-        RuntimeError: integer input, or a negative slope in place while recording.
+        NotImplementedError: integer input. RuntimeError: a negative slope in place while recording.
     """
-    _floating("leaky_relu", input)
+    check_floating("leaky_relu", input)
     if not inplace:
         return LeakyReLU.apply(input, negative_slope)
     input.check_writable("leaky_relu_")
@@ -190,19 +183,22 @@ def leaky_relu(input, negative_slope: float = 0.01, inplace: bool = False):
 @ops.register
 def elu(input, alpha: float = 1.0, inplace: bool = False):
     """x where x > 0, else alpha · (eˣ − 1)."""
-    return _maybe_in_place("elu", ELU, _floating("elu", input), (alpha,), inplace)
+    check_floating("elu", input)
+    return _maybe_in_place("elu", ELU, input, (alpha,), inplace)
 
 
 @ops.register
 def silu(input, inplace: bool = False):
     """x · sigmoid(x)."""
-    return _maybe_in_place("silu", SiLU, _floating("silu", input), (), inplace)
+    check_floating("silu", input)
+    return _maybe_in_place("silu", SiLU, input, (), inplace)
 
 
 @ops.register
 def softplus(input, beta: float = 1.0, threshold: float = 20.0):
     """ln(1 + e^(beta·x)) / beta; x itself where beta·x > threshold."""
-    return Softplus.apply(_floating("softplus", input), beta, threshold)
+    check_floating("softplus", input)
+    return Softplus.apply(input, beta, threshold)
 
 
 @ops.register
@@ -214,13 +210,21 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0, inplace: bool =
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val must not exceed max_val, got {min_val} and {max_val}")
-    return _maybe_in_place("hardtanh", Hardtanh, _floating("hardtanh", input), (min_val, max_val), inplace)
+    return _cut("hardtanh", input, min_val, max_val, inplace)
 
 
 @ops.register
 def relu6(input, inplace: bool = False):
     """x cut to [0, 6]."""
-    return _maybe_in_place("relu6", Hardtanh, _floating("relu6", input), (0.0, 6.0), inplace)
+    return _cut("relu6", input, 0, 6, inplace)
+
+
+def _cut(name, input, low, high, inplace):
+    check_tensor(name, "input", input)
+    if input.dtype.name == "bool":
+        raise NotImplementedError(f"{name}: not implemented for bool")
+    number = float if input.dtype.is_floating_point else int
+    return _maybe_in_place(name, Hardtanh, input, (number(low), number(high)), inplace)
 
 
 def _maybe_in_place(name, op, input, numbers, inplace):

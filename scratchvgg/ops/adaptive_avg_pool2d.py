@@ -7,7 +7,7 @@ first, then of columns; backward is the same two steps transposed.
 from __future__ import annotations
 
 from ..autograd import Op, ops
-from .precision import widen
+from .precision import check_floating, widen
 from .windows import adaptive_ranges, batched, check_planes, output_pair
 
 
@@ -61,9 +61,8 @@ def adaptive_avg_pool2d(input, output_size):
         (N, C, P, Q).
 
     Raises:
-        RuntimeError: for other shapes, or integer input.
+        RuntimeError: for other shapes. NotImplementedError: integer input.
     """
     check_planes("adaptive_avg_pool2d", input)
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"adaptive_avg_pool2d: input must be floating, got {input.dtype}")
+    check_floating("adaptive_avg_pool2d", input)
     return AdaptiveAvgPool2d.apply(input, output_pair("adaptive_avg_pool2d", input, output_size))

@@ -7,8 +7,7 @@ count only with ``count_include_pad``. A window that hangs over the padding's ed
 from __future__ import annotations
 
 from ..autograd import Op, ops
-from .common import is_number
-from .precision import widen
+from .precision import check_floating, widen
 from .windows import batched, layout_of, over_images, pool_windows
 
 
@@ -95,17 +94,18 @@ def avg_pool2d(
         kernel_size, stride, padding: an int or (vertical, horizontal); ``stride=None`` means ``kernel_size``.
         ceil_mode: count a last window that hangs over the edge.
         count_include_pad: divide by the window with its padding.
-        divisor_override: divide by this number instead.
+        divisor_override: divide by this whole number instead.
 
     Returns:
         (N, C, P, Q).
 
     Raises:
-        RuntimeError: for shapes or sizes torch refuses too, and integer input.
+        RuntimeError, IndexError: for shapes or sizes torch refuses too. NotImplementedError: integer input.
     """
-    windows = pool_windows("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"avg_pool2d: input must be floating, got {input.dtype}")
-    if divisor_override is not None and (not is_number(divisor_override) or divisor_override == 0):
-        raise RuntimeError(f"avg_pool2d: divisor_override must be a number other than 0, got {divisor_override!r}")
+    windows = pool_windows("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode, IndexError)
+    check_floating("avg_pool2d", input)
+    if divisor_override is not None and not isinstance(divisor_override, int):
+        raise TypeError(f"avg_pool2d: divisor_override must be an int, got {divisor_override!r}")
+    if divisor_override == 0:
+        raise RuntimeError("avg_pool2d: divisor_override must not be 0")
     return AvgPool2d.apply(input, windows, count_include_pad=count_include_pad, divisor_override=divisor_override)

@@ -17,7 +17,7 @@ import math
 from ..array import parallel_for, ranges
 from ..autograd import Op, ops
 from .common import check_tensor
-from .precision import widen
+from .precision import check_floating, widen
 
 _ROW = 2048  # elements a long row should have at least
 _TILE = 1 << 16  # elements a tile
@@ -52,7 +52,7 @@ class _Rows:
 
     def fold(self, sums):
         """(k, r·C) as (C,), added up in float64."""
-        return sums.reshape(-1, self.channels).sum(0, dtype=self.backend.xp.float64)
+        return sums.reshape(sums.shape[0] * self.repeat, self.channels).sum(0, dtype=self.backend.xp.float64)
 
     def for_tiles(self, task):
         """``task(number, slice of rows)`` on the pool; the tiles depend on the shape only."""
@@ -188,9 +188,10 @@ def _move(running, new, momentum):
 
 
 def _check(input, named, training):
-    check_tensor("batch_norm", "input", input)
-    if input.ndim < 2 or not input.dtype.is_floating_point:
-        raise RuntimeError(f"batch_norm: input must be floating of shape (N, C, ...), got {input.dtype} of shape {tuple(input.shape)}")
+    check_floating("batch_norm", input)
+    if input.ndim < 2:
+        raise IndexError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
+    allowed = {input.dtype.name} | ({"float32"} if input.dtype.itemsize == 2 else set())
     if not training and (named["running_mean"] is None or named["running_var"] is None):
         raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False")
     if (named["running_mean"] is None) != (named["running_var"] is None):
@@ -199,9 +200,10 @@ def _check(input, named, training):
         if value is None:
             continue
         check_tensor("batch_norm", argument, value)
-        if tuple(value.shape) != (input.shape[1],) or not value.dtype.is_floating_point:
+        if tuple(value.shape) != (input.shape[1],) or value.dtype.name not in allowed:
             raise RuntimeError(
-                f"batch_norm: {argument} must be floating of shape ({input.shape[1]},), got {value.dtype} of shape {tuple(value.shape)}"
+                f"batch_norm: {argument} must be {' or '.join(sorted(allowed))} of shape ({input.shape[1]},), "
+                f"got {value.dtype} of shape {tuple(value.shape)}"
             )
     if training and math.prod(input.shape) // max(1, input.shape[1]) == 1:
         raise ValueError(f"batch_norm: training needs more than 1 value per channel, got input of shape {tuple(input.shape)}")
@@ -223,8 +225,8 @@ def batch_norm(
         The shape of ``input``, channels last in memory.
 
     Raises:
-        RuntimeError: shapes that do not fit, or statistics missing in evaluation.
-        ValueError: training with a single value per channel.
+        RuntimeError: shapes or element types that do not fit (16-bit input may have float32 parameters), or statistics missing in evaluation.
+        ValueError: training with a single value per channel. IndexError: fewer than two dimensions. NotImplementedError: integer input.
     """
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check(input, named, training)

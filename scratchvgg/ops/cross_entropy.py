@@ -14,7 +14,7 @@ import math
 
 from ..autograd import Op, ops
 from .common import check_tensor, is_number
-from .nll_loss import ClassTargets, check_classes, check_weight, classes_last
+from .nll_loss import ClassTargets, check_classes, check_scores, check_weight, classes_last
 from .precision import widen
 from .reduction import loss_reduction, reduced
 from .softmax import log_softmax_array
@@ -133,9 +133,8 @@ def cross_entropy(
     if input.shape != target.shape or not target.dtype.is_floating_point:
         check_classes("cross_entropy", input, target, weight)
         return CrossEntropyClasses.apply(input, target, *extra, ignore_index=ignore_index, **options)
-    if input.ndim == 0 or not input.dtype.is_floating_point:
-        raise RuntimeError(f"cross_entropy: input must be floating with a dimension of classes, got {input.dtype} of shape {tuple(input.shape)}")
+    check_scores("cross_entropy", input)
     if ignore_index >= 0:
         raise RuntimeError(f"cross_entropy: ignore_index has no meaning for class probabilities, got {ignore_index}")
-    check_weight("cross_entropy", weight, input.shape[0] if input.ndim == 1 else input.shape[1])
+    check_weight("cross_entropy", weight, input)
     return CrossEntropyProbabilities.apply(input, target, *extra, **options)

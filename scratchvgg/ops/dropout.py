@@ -11,6 +11,7 @@ import math
 from ..array import default_generator, parallel_for, philox, ranges
 from ..autograd import Op, ops
 from .common import check_tensor, is_number
+from .precision import check_floating
 
 _TILE = 1 << 18  # words made at a time
 
@@ -58,13 +59,12 @@ def _check(name, input, p):
     check_tensor(name, "input", input)
     if not is_number(p) or not 0 <= p <= 1:
         raise ValueError(f"{name}: p must be a probability between 0 and 1, got {p!r}")
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: input must be floating, got {input.dtype}")
 
 
 def _drop(name, input, p, mask_shape, training, inplace):
     if not training or p == 0:
         return input
+    check_floating(name, input)
     if inplace:
         input.check_writable(f"{name}_")
         return input.adopt(Dropout.apply(input, float(p), mask_shape, inplace=True))
@@ -80,7 +80,7 @@ def dropout(input, p: float = 0.5, training: bool = True, inplace: bool = False)
         inplace: write over ``input``.
 
     Raises:
-        ValueError: if p is outside [0, 1].
+        ValueError: if p is outside [0, 1]. NotImplementedError: integers in training.
     """
     _check("dropout", input, p)
     return _drop("dropout", input, p, tuple(input.shape), training, inplace)
@@ -91,7 +91,7 @@ def dropout2d(input, p: float = 0.5, training: bool = True, inplace: bool = Fals
     """As :func:`dropout`, for whole channels of (N, C, …). A 3-D input is read as (N, C, L), as torch does.
 
     Raises:
-        ValueError: if p is outside [0, 1].
+        ValueError: if p is outside [0, 1]. NotImplementedError: integers in training.
         RuntimeError: for fewer than two dimensions.
     """
     _check("dropout2d", input, p)

@@ -13,10 +13,9 @@ import math
 from ..array import parallel_for, ranges
 from ..array.special import erf
 from ..autograd import Op, ops
-from .common import check_tensor
-from .precision import widen
+from .precision import check_floating, widen
 
-_TILE = 1 << 14
+_TILE = 1 << 16  # elements a tile: large enough that threads seldom meet at the interpreter lock
 
 # erf(z) = z P(z²)/Q(z²) for |z| ≤ 3.85 and sign(z) beyond: a minimax fit (relative error 1.5e-8) for float32, six times faster than the
 # full-precision erf. Leading coefficient first.
@@ -109,11 +108,9 @@ def gelu(input, *, approximate: str = "none"):
         approximate: ``"none"``, or ``"tanh"`` for the approximation by tanh.
 
     Raises:
-        RuntimeError: integer input, or another word.
+        RuntimeError: another word. NotImplementedError: integer input.
     """
-    check_tensor("gelu", "input", input)
+    check_floating("gelu", input)
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"gelu: input must be floating, got {input.dtype}")
     return GELU.apply(input, approximate=approximate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from ..autograd import Op, ops
-from .common import check_tensor
+from .common import check_tensor, sum_to
 from .precision import sum_rows, widen
 
 
@@ -24,6 +24,7 @@ class Linear(Op):
         ctx.save(x=x if needs_weight else None, weight=weight if needs_x else None)
         y = ctx.xp.matmul(widen(ctx.xp, _rows(x)), widen(ctx.xp, weight).T)
         if bias is not None:
+            ctx.bias_shape = bias.shape
             y += bias
         y = y.astype(x.dtype, copy=False)
         return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -36,7 +37,7 @@ class Linear(Op):
         gw = None if x is None else _product(ctx.xp, g.T, _rows(x))
         if len(ctx.needs_input_grad) == 2:
             return gx, gw
-        return gx, gw, sum_rows(ctx.xp, g) if ctx.needs_input_grad[2] else None
+        return gx, gw, sum_to(ctx.xp, sum_rows(ctx.xp, g), ctx.bias_shape) if ctx.needs_input_grad[2] else None
 
 
 def _rows(x):
@@ -55,7 +56,7 @@ def linear(input, weight, bias=None):
     Args:
         input: (…, in_features), any number of leading dimensions.
         weight: (out_features, in_features), or (in_features,) for one output without its dimension (and without bias).
-        bias: (out_features,) or None.
+        bias: (out_features,), one number for all, or None.
 
     Returns:
         (…, out_features).
@@ -76,6 +77,6 @@ def linear(input, weight, bias=None):
         )
     if bias is None:
         return Linear.apply(input, weight)
-    if tuple(bias.shape) != (weight.shape[0],):
+    if tuple(bias.shape) not in ((weight.shape[0],), (1,), ()):
         raise RuntimeError(f"linear: bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
     return Linear.apply(input, weight, bias)

@@ -146,6 +146,8 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         RuntimeError: for shapes or sizes torch refuses too.
     """
     windows = pool_windows("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    if input.dtype.name == "bool":
+        raise NotImplementedError("max_pool2d: not implemented for bool")
     return MaxPool2d.apply(input, windows, return_indices=return_indices)
 
 

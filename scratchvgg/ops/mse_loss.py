@@ -6,7 +6,7 @@ import warnings
 
 from ..autograd import Op, ops
 from .common import check_tensor, promote, sum_to
-from .precision import widen
+from .precision import check_floating, widen
 from .reduction import loss_reduction, reduced
 
 
@@ -72,8 +72,7 @@ def _prepare(name, input, target, size_average, reduce, reduction):
             stacklevel=3,
         )
     input, target = promote(name, input, target)
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: expected floating tensors, got {input.dtype}")
+    check_floating(name, input)
     try:
         input.backend.xp.broadcast_shapes(tuple(input.shape), tuple(target.shape))
     except ValueError:
@@ -89,7 +88,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction: str = "me
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
     Raises:
-        RuntimeError: shapes that do not broadcast, integer tensors. ValueError: another reduction.
+        RuntimeError: shapes that do not broadcast. NotImplementedError: integer tensors. ValueError: another reduction.
     """
     input, target, reduction = _prepare("mse_loss", input, target, size_average, reduce, reduction)
     return MSELoss.apply(input, target, reduction=reduction)
@@ -103,7 +102,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction: str = "mea
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
     Raises:
-        RuntimeError: shapes that do not broadcast, integer tensors. ValueError: another reduction.
+        RuntimeError: shapes that do not broadcast. NotImplementedError: integer tensors. ValueError: another reduction.
     """
     input, target, reduction = _prepare("l1_loss", input, target, size_average, reduce, reduction)
     return L1Loss.apply(input, target, reduction=reduction)

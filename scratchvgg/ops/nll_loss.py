@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..autograd import Op, ops
+from ..autograd import Op, is_grad_enabled, ops
 from .common import check_tensor
-from .precision import widen
+from .precision import check_floating, widen
 from .reduction import loss_reduction, reduced
 
 
@@ -62,12 +62,10 @@ def check_classes(name, input, target, weight):
     """Raise unless ``input`` is floating (C,), (N, C) or (N, C, d1, …), ``target`` the same without C, and ``weight`` None or (C,).
 
     Raises:
-        ValueError: batch sizes differ. RuntimeError: other shapes or element types.
+        ValueError: batch sizes differ, or no classes. NotImplementedError: integer scores. RuntimeError: other shapes or element types.
     """
-    for argument, value in (("input", input), ("target", target)):
-        check_tensor(name, argument, value)
-    if not input.dtype.is_floating_point or input.ndim == 0:
-        raise RuntimeError(f"{name}: input must be floating with a dimension of classes, got {input.dtype} of shape {tuple(input.shape)}")
+    check_scores(name, input)
+    check_tensor(name, "target", target)
     if target.dtype.name not in ("int64", "uint8"):
         raise RuntimeError(f"{name}: class numbers must be int64 (or uint8), got target {target.dtype}")
     shape = tuple(input.shape)
@@ -75,15 +73,28 @@ def check_classes(name, input, target, weight):
         raise ValueError(f"{name}: expected input batch size {shape[0]} to match target batch size {target.shape[0]}")
     if tuple(target.shape) != (shape[:1] + shape[2:] if input.ndim > 1 else ()):
         raise RuntimeError(f"{name}: target of shape {tuple(target.shape)} does not fit input of shape {shape}")
-    check_weight(name, weight, shape[0] if input.ndim == 1 else shape[1])
+    check_weight(name, weight, input)
 
 
-def check_weight(name, weight, classes):
-    """Raise RuntimeError unless ``weight`` is None or one floating number per class."""
-    if weight is not None:
-        check_tensor(name, "weight", weight)
-        if tuple(weight.shape) != (classes,) or not weight.dtype.is_floating_point:
-            raise RuntimeError(f"{name}: weight must be floating of shape ({classes},), got {weight.dtype} of shape {tuple(weight.shape)}")
+def check_scores(name, input):
+    """Raise unless ``input`` is floating (NotImplementedError) with a dimension of classes (ValueError)."""
+    check_floating(name, input)
+    if input.ndim == 0:
+        raise ValueError(f"{name}: input must have a dimension of classes, got shape ()")
+
+
+def check_weight(name, weight, input):
+    """Raise RuntimeError unless ``weight`` is None or a constant: one number per class, of the input's element type."""
+    if weight is None:
+        return
+    check_tensor(name, "weight", weight)
+    classes = input.shape[0] if input.ndim == 1 else input.shape[1]
+    if tuple(weight.shape) != (classes,) or weight.dtype is not input.dtype:
+        raise RuntimeError(
+            f"{name}: weight must be {input.dtype} of shape ({classes},), got {weight.dtype} of shape {tuple(weight.shape)}"
+        )
+    if weight.requires_grad and is_grad_enabled():
+        raise RuntimeError(f"{name}: there is no gradient with respect to weight; detach() it")
 
 
 @ops.register

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from .common import check_tensor
+
 _ROWS = 64  # added one after the other; above that, blocks of 64 and then their sums
+
+
+def check_floating(name: str, input) -> None:
+    """Raise unless ``input`` is a floating Tensor.
+
+    Raises:
+        TypeError: not a Tensor. NotImplementedError (a RuntimeError, as in torch): another element type.
+    """
+    check_tensor(name, "input", input)
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"{name}: not implemented for {input.dtype}; the input must be floating")
 
 
 def widen(xp, x):

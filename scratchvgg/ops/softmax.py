@@ -10,7 +10,7 @@ import warnings
 
 from ..autograd import Op, ops
 from .common import check_tensor, normalize_dim
-from .precision import widen
+from .precision import check_floating, widen
 
 
 class Softmax(Op):
@@ -54,7 +54,7 @@ class LogSoftmax(Op):
         wide = widen(ctx.xp, g)
         gx = ctx.xp.exp(widen(ctx.xp, y))
         gx *= wide.sum(ctx.dim, keepdims=True)
-        return ctx.xp.subtract(wide, gx, out=gx).astype(g.dtype, copy=False), None
+        return (wide - gx).astype(g.dtype, copy=False), None
 
 
 def _shifted(xp, x, dim):
@@ -76,8 +76,7 @@ def _prepare(name, input, dim, dtype):
         warnings.warn(f"{name}: implicit dimension choice, dim={dim}; pass dim", UserWarning, stacklevel=3)
     if dtype is not None:
         input = ops.to(input, dtype)
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: input must be floating, got {input.dtype}; pass dtype=")
+    check_floating(name, input)
     return input, normalize_dim(name, dim, input.ndim)
 
 
@@ -90,7 +89,7 @@ def softmax(input, dim=None, dtype=None):
         dtype: cast the input to this first.
 
     Raises:
-        IndexError: ``dim`` out of range. RuntimeError: integer input.
+        IndexError: ``dim`` out of range. NotImplementedError: integer input without ``dtype``.
     """
     return Softmax.apply(*_prepare("softmax", input, dim, dtype))
 
@@ -104,6 +103,6 @@ def log_softmax(input, dim=None, dtype=None):
         dtype: cast the input to this first.
 
     Raises:
-        IndexError: ``dim`` out of range. RuntimeError: integer input.
+        IndexError: ``dim`` out of range. NotImplementedError: integer input without ``dtype``.
     """
     return LogSoftmax.apply(*_prepare("log_softmax", input, dim, dtype))

@@ -86,9 +86,9 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
         kernel_size, dilation, padding, stride: an int or (vertical, horizontal); the padding is zeros.
 
     Raises:
-        RuntimeError: for shapes or sizes that torch refuses too.
+        RuntimeError, IndexError: for shapes or sizes that torch refuses too.
     """
-    check_planes("unfold", input)
+    check_planes("unfold", input, IndexError)
     return Unfold.apply(input, _windows("unfold", tuple(input.shape[-2:]), kernel_size, dilation, padding, stride))
 
 

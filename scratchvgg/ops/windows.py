@@ -47,7 +47,7 @@ class Windows(NamedTuple):
         )
 
 
-def pool_windows(name, input, kernel_size, stride, padding, dilation=1, ceil_mode=False) -> Windows:
+def pool_windows(name, input, kernel_size, stride, padding, dilation=1, ceil_mode=False, too_few=RuntimeError) -> Windows:
     """Check a pool's arguments by torch's rules and return its geometry.
 
     Raises:
@@ -55,7 +55,7 @@ def pool_windows(name, input, kernel_size, stride, padding, dilation=1, ceil_mod
         RuntimeError: input not (N, C, H, W) or (C, H, W), an empty dimension other than N, a non-positive kernel, stride or
             dilation, padding beyond half of the kernel, or no room for a single window.
     """
-    check_planes(name, input)
+    check_planes(name, input, too_few)
     kernel = pair(name, "kernel_size", kernel_size)
     stride = kernel if stride is None or stride in ((), []) else pair(name, "stride", stride)
     padding, dilation = pair(name, "padding", padding), pair(name, "dilation", dilation)
@@ -81,11 +81,15 @@ def _outputs(size, reach, stride, padding, ceil_mode):
     return count - 1 if (count - 1) * stride >= size + padding else count
 
 
-def check_planes(name, input) -> None:
-    """Raise unless ``input`` is a Tensor of shape (N, C, H, W) or (C, H, W) in which only N may be 0."""
+def check_planes(name, input, too_few=RuntimeError) -> None:
+    """Raise unless ``input`` is a Tensor of shape (N, C, H, W) or (C, H, W) in which only N may be 0.
+
+    ``too_few`` is the class of error for fewer than three dimensions, which torch has not made uniform.
+    """
     check_tensor(name, "input", input)
     if input.ndim not in (3, 4):
-        raise RuntimeError(f"{name}: input must be (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
+        error = too_few if input.ndim < 3 else RuntimeError
+        raise error(f"{name}: input must be (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
     if 0 in input.shape[-3:]:
         raise RuntimeError(f"{name}: only the batch dimension of input may be empty, got shape {tuple(input.shape)}")
 
@@ -98,7 +102,9 @@ def output_pair(name, input, output_size) -> tuple[int, int]:
     """
     if not isinstance(output_size, (tuple, list)):
         output_size = (output_size, output_size)
-    size = tuple(n if o is None else o for o, n in zip(output_size, input.shape[-2:], strict=False))
+    if len(output_size) != 2:
+        raise RuntimeError(f"{name}: output_size must be one or two numbers, got {output_size}")
+    size = tuple(n if o is None else o for o, n in zip(output_size, input.shape[-2:], strict=True))
     size = pair(name, "output_size", size)
     if min(size) < 0:
         raise RuntimeError(f"{name}: output_size must not be negative, got {size}")
