@@ -51,8 +51,8 @@ class _Rows:
         return self.backend.xp.tile(vector.astype(dtype), self.repeat)
 
     def fold(self, sums):
-        """(k, r·C) as (C,), added up in float64."""
-        return sums.reshape(sums.shape[0] * self.repeat, self.channels).sum(0, dtype=self.backend.xp.float64)
+        """(…, r·C) as (C,), added up in float64."""
+        return sums.reshape(math.prod(sums.shape[:-1]) * self.repeat, self.channels).sum(0, dtype=self.backend.xp.float64)
 
     def for_tiles(self, task):
         """``task(number, slice of rows)`` on the pool; the tiles depend on the shape only."""
