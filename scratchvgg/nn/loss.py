@@ -58,3 +58,11 @@ class MSELoss(_Loss):
     def forward(self, input, target):
         """The loss."""
         return F.mse_loss(input, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """|input − target|; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
+
+    def forward(self, input, target):
+        """The loss."""
+        return F.l1_loss(input, target, reduction=self.reduction)

@@ -91,6 +91,23 @@ CASES: dict[str, list[ModuleCase]] = {
         ModuleCase(lambda nn: nn.LeakyReLU(0.2, inplace=True), (off_zero(3, 4),), "in place", call=lambda nn, m, x: m(x * 2)),
     ],
     "GELU": [ModuleCase(lambda nn: nn.GELU(), (normal(3, 4),)), ModuleCase(lambda nn: nn.GELU("tanh"), (normal(3, 4),), "tanh")],
+    "ELU": [
+        ModuleCase(lambda nn: nn.ELU(), (off_zero(3, 4),)),
+        ModuleCase(lambda nn: nn.ELU(0.5, inplace=True), (off_zero(3, 4),), "in place", call=lambda nn, m, x: m(x * 2)),
+    ],
+    "SiLU": [
+        ModuleCase(lambda nn: nn.SiLU(), (normal(3, 4),)),
+        ModuleCase(lambda nn: nn.SiLU(True), (normal(3, 4),), "in place", call=lambda nn, m, x: m(x * 2)),
+    ],
+    "Softplus": [ModuleCase(lambda nn: nn.Softplus(), (normal(3, 4),)), ModuleCase(lambda nn: nn.Softplus(2.0, 1.5), (normal(3, 4),), "sharp")],
+    "Hardtanh": [
+        ModuleCase(lambda nn: nn.Hardtanh(), (normal(3, 4),)),
+        ModuleCase(lambda nn: nn.Hardtanh(-0.5, 2.0, inplace=True), (normal(3, 4),), "in place", call=lambda nn, m, x: m(x * 2)),
+    ],
+    "ReLU6": [
+        ModuleCase(lambda nn: nn.ReLU6(), (normal(3, 4, std=5.0),)),
+        ModuleCase(lambda nn: nn.ReLU6(True), (normal(3, 4, std=5.0),), "in place", call=lambda nn, m, x: m(x * 2)),
+    ],
     "Sigmoid": [ModuleCase(lambda nn: nn.Sigmoid(), (normal(3, 4),))],
     "Tanh": [ModuleCase(lambda nn: nn.Tanh(), (normal(3, 4),))],
     "Softmax": [ModuleCase(lambda nn: nn.Softmax(1), (normal(3, 4, 2),)), ModuleCase(lambda nn: nn.Softmax(dim=-1), (normal(3, 4),), "last")],
@@ -131,6 +148,10 @@ CASES: dict[str, list[ModuleCase]] = {
     "MSELoss": [
         ModuleCase(lambda nn: nn.MSELoss(), (normal(5, 4), normal(5, 4))),
         ModuleCase(lambda nn: nn.MSELoss(reduction="none"), (normal(5, 4), normal(5, 4)), "none"),
+    ],
+    "L1Loss": [
+        ModuleCase(lambda nn: nn.L1Loss(), (normal(5, 4), normal(5, 4))),
+        ModuleCase(lambda nn: nn.L1Loss(reduction="sum"), (normal(5, 4), normal(5, 4)), "sum"),
     ],
     "Flatten": [ModuleCase(lambda nn: nn.Flatten(), IMAGE), ModuleCase(lambda nn: nn.Flatten(0, 2), IMAGE, "some")],
     "Unflatten": [ModuleCase(lambda nn: nn.Unflatten(1, (2, -1)), IMAGE)],
