@@ -7,6 +7,7 @@ dropped the moment it is used (unless ``retain_graph``), so memory falls while b
 from __future__ import annotations
 
 import heapq
+from contextlib import nullcontext
 
 from . import anomaly
 from .grad_mode import no_grad, state
@@ -67,7 +68,7 @@ def run_backward(roots, *, retain_graph: bool, inputs=None):
 
     for tensor, grad in roots:
         push(*tensor.gradient_edge(), grad, False)
-    with no_grad():
+    with no_grad(), roots[0][0].backend.quiet() if roots else nullcontext():
         while heap:
             _, node = heapq.heappop(heap)
             buffer = buffers.pop(node)
@@ -97,8 +98,7 @@ def _step(node, grads, push, needed, wanted):
     for index, (shape, dtype, backend) in enumerate(node.outputs):
         if grads[index] is None:
             grads[index] = backend.zeros(shape, dtype)
-    with ctx.backend.quiet():
-        results = node.op.backward(ctx, *grads)
+    results = node.op.backward(ctx, *grads)
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(node.edges):
         raise RuntimeError(f"{node.name}: backward returned {len(results)} gradients for {len(node.edges)} arguments")
@@ -217,7 +217,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph: bool | None = None, c
 
 
 def _sequence(tensors):
-    return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+    return tuple(tensors) if isinstance(tensors, (tuple, list)) else (tensors,)
 
 
 def _roots(tensors, grads):
