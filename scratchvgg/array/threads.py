@@ -99,7 +99,7 @@ def _run_region(task, items) -> list[tuple[int, BaseException]]:
     """Run the items on the pool and the calling thread; the failures, each with its place in ``items``."""
     global _pool
     if _pool is None:
-        _pool = ThreadPoolExecutor(get_num_threads() - 1, "scratchvgg")
+        _pool = ThreadPoolExecutor(get_num_threads() - 1, "scratchvgg", initializer=lambda: np.seterr(all="ignore"))
     queue, take = iter(list(enumerate(items))), threading.Lock()
     failures: list[tuple[int, BaseException]] = []
 
