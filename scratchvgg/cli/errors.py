@@ -12,7 +12,7 @@ def is_user_error(error: Exception) -> bool:
     if isinstance(error, ImportError):
         return "pip install 'scratchvgg[" in str(error)
     if isinstance(error, (CommandError, OSError)):
-        return True
+        return not isinstance(error, BrokenPipeError)
     from ..data import DataError
     from ..train import RecipeError, RunError
     from ..weights.errors import WeightsError

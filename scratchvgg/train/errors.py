@@ -7,3 +7,5 @@ class RunError(RuntimeError):
 
 class NonFiniteError(RunError):
     """The loss became NaN or infinite; the message names the layer where it began."""
+
+    exit_status = 1  # the input was fine, the work failed

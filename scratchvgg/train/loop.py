@@ -77,7 +77,7 @@ class Trainer:
         self.algorithms = PinnedAlgorithms()
         self.epoch = self.batch = self.steps = 0
         self.sums = {"epoch": [0.0, 0, 0], "interval": [0.0, 0, 0]}  # loss · images, right, images
-        self.accuracy = self.best = self.best_epoch = None
+        self.lr = self.accuracy = self.best = self.best_epoch = None
         self.seconds, self._started, self._test_seconds = 0.0, time.monotonic(), 0.0
         self.report, self.rate = reporter(self.total_steps, plain), Rate()
         self._plots = recipe.plot
@@ -217,7 +217,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "progress": {
-                "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.sums, "accuracy": self.accuracy, "best": self.best,
+                "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.sums, "lr": self.lr, "accuracy": self.accuracy, "best": self.best,
                 "best_epoch": self.best_epoch, "seconds": self._elapsed(), "metrics": self.log.position(),
             },
             "random": {"default": default_generator.get_state(), "loader": self.loader.state_dict()},
@@ -244,8 +244,8 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         progress = state["progress"]
         self.epoch, self.batch, self.steps, self.sums = progress["epoch"], progress["batch"], progress["step"], progress["sums"]
-        self.accuracy, self.best, self.best_epoch, self.seconds = (progress[key] for key in ("accuracy", "best", "best_epoch", "seconds"))
-        self.lr = self.schedule.get_last_lr()[0]
+        for name in ("lr", "accuracy", "best", "best_epoch", "seconds"):
+            setattr(self, name, progress[name])
         default_generator.set_state(state["random"]["default"])
         self.loader.load_state_dict(state["random"]["loader"])
         self.algorithms.chosen.update(state["algorithms"])
