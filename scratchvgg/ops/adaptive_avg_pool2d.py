@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..autograd import Op, ops
 from .precision import check_floating, widen
-from .windows import adaptive_ranges, batched, check_planes, output_pair
+from .windows import adaptive_ranges, batched, check_planes, layout_of, output_pair
 
 
 class AdaptiveAvgPool2d(Op):
@@ -18,14 +18,15 @@ class AdaptiveAvgPool2d(Op):
 
     @staticmethod
     def forward(ctx, x, size):
-        ctx.shape = x.shape
-        y = _means(ctx.xp, _means(ctx.xp, widen(ctx.xp, batched(x)), 2, size[0]), 3, size[1]).astype(x.dtype, copy=False)
+        ctx.shape, x4 = x.shape, widen(ctx.xp, batched(x))
+        ctx.layout = layout_of(x4)
+        y = _means(ctx, _means(ctx, x4, 2, size[0]), 3, size[1]).astype(x.dtype, copy=False)
         return y[0] if x.ndim == 3 else y
 
     @staticmethod
     def backward(ctx, g):
         *_, h, w = ctx.shape
-        gx = _spread(ctx.xp, _spread(ctx.xp, widen(ctx.xp, batched(g)), 3, w), 2, h)
+        gx = _spread(ctx, _spread(ctx, widen(ctx.xp, batched(g)), 3, w), 2, h)
         return gx.reshape(ctx.shape).astype(g.dtype, copy=False), None
 
 
@@ -33,17 +34,17 @@ def _at(axis, start, stop):
     return (slice(None),) * axis + (slice(start, stop),)
 
 
-def _means(xp, x, axis, out):
-    """Means over the ranges of one axis, in the memory order of x."""
-    y = xp.empty_like(x, shape=(*x.shape[:axis], out, *x.shape[axis + 1 :]))
+def _means(ctx, x, axis, out):
+    """Means over the ranges of one axis."""
+    y = ctx.backend.empty((*x.shape[:axis], out, *x.shape[axis + 1 :]), x.dtype, ctx.layout)
     for i, (start, stop) in enumerate(adaptive_ranges(x.shape[axis], out)):
-        xp.mean(x[_at(axis, start, stop)], axis=axis, keepdims=True, out=y[_at(axis, i, i + 1)])
+        ctx.xp.mean(x[_at(axis, start, stop)], axis=axis, keepdims=True, out=y[_at(axis, i, i + 1)])
     return y
 
 
-def _spread(xp, g, axis, size):
+def _spread(ctx, g, axis, size):
     """The transpose of :func:`_means`: g of every range divided by its length, added to the range."""
-    gx = xp.zeros_like(g, shape=(*g.shape[:axis], size, *g.shape[axis + 1 :]))
+    gx = ctx.backend.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :]), g.dtype, ctx.layout)
     for i, (start, stop) in enumerate(adaptive_ranges(size, g.shape[axis])):
         gx[_at(axis, start, stop)] += g[_at(axis, i, i + 1)] / (stop - start)
     return gx

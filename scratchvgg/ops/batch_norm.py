@@ -8,6 +8,7 @@ Training takes μ and the biased variance σ² of the batch, and moves the runni
 Everything runs on the (M, C) matrix of channels-last memory, r rows at a time as one row of r·C (a short inner loop over C would
 cost more than the arithmetic), in tiles that stay in the cache. Statistics are sums of d and d² with d = x − s for a shift s near μ, the
 mean of every 16th row: |μ − s| ≤ 4σ whatever the data, so σ² = mean d² − (mean d)² loses no more than four bits, in one pass over memory.
+μ is kept as a *centre* in the type of x, which is subtracted first (exactly, near μ), and the rest that rounding left.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _batch_statistics(xp, rows, x, dtype):
 
 
 class BatchNorm(Op):
-    """Keeps x, the weight, and two numbers a channel: μ and 1/√(σ² + ε)."""
+    """Keeps x, the weight, and three numbers a channel: centre + rest = μ, and 1/√(σ² + ε)."""
 
     name = "batch_norm"
 
@@ -108,18 +109,21 @@ class BatchNorm(Op):
             mean, var = xp.zeros(rows.channels), xp.zeros(rows.channels)
         else:
             mean, var = running_mean.astype(xp.float64), running_var.astype(xp.float64)
-        ctx.mean, ctx.invstd = mean, 1 / xp.sqrt(var + eps)
+        ctx.centre, ctx.invstd = mean.astype(wide), 1 / xp.sqrt(var + eps)
+        ctx.rest = mean - ctx.centre
         ctx.save(x=x, weight=weight)
         scale = ctx.invstd if weight is None else ctx.invstd * weight
-        shift = -mean * scale if bias is None else bias - mean * scale
-        scale, shift, y = rows.spread(scale, wide), rows.spread(shift, wide), ctx.backend.empty(rows.long_shape, x.dtype)
+        shift = -ctx.rest * scale if bias is None else bias - ctx.rest * scale
+        centre, scale, shift = (rows.spread(v, wide) for v in (ctx.centre, scale, shift))
+        y = ctx.backend.empty(rows.long_shape, x.dtype)
 
         def task(_, where):
-            if wide == x.dtype:
-                xp.multiply(matrix[where], scale, out=y[where])
-                y[where] += shift
-            else:
-                y[where] = matrix[where] * scale + shift
+            out = y[where] if wide == x.dtype else xp.empty(y[where].shape, wide)
+            xp.subtract(matrix[where], centre, out=out)
+            out *= scale
+            out += shift
+            if wide != x.dtype:
+                y[where] = out
 
         rows.for_tiles(task)
         return rows.back(y)
@@ -133,17 +137,17 @@ class BatchNorm(Op):
         sum_g = sum_gd = None
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         if needs_weight or needs_bias or ctx.training:
-            sum_g, sum_gd = _gradient_sums(xp, rows, x, g, rows.spread(ctx.mean, wide), wide)
+            sum_g, sum_gd = _gradient_sums(xp, rows, x, g, rows.spread(ctx.centre, wide), wide)
+            sum_gd -= ctx.rest * sum_g
         gx = gw = gb = None
         if needs_x:
             scale = ctx.invstd if weight is None else ctx.invstd * weight
-            centre = slope = offset = None
-            if ctx.training:  # gx = scale·g + slope·(x − centre) + offset; x − centre first, lest a large mean cancels
-                centre = ctx.mean.astype(wide)
+            line = None
+            if ctx.training:  # gx = scale·g + slope·(x − centre) + offset
                 slope = -scale * xp.square(ctx.invstd) * sum_gd / max(1, rows.count)
-                offset = rows.spread(-scale * sum_g / max(1, rows.count) - slope * (ctx.mean - centre), wide)
-                centre, slope = rows.spread(centre, wide), rows.spread(slope, wide)
-            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), centre, slope, offset))
+                offset = -scale * sum_g / max(1, rows.count) - slope * ctx.rest
+                line = [rows.spread(v, wide) for v in (ctx.centre, slope, offset)]
+            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), line))
         if needs_weight:
             gw = (sum_gd * ctx.invstd).astype(weight.dtype)
         if needs_bias:
@@ -151,33 +155,35 @@ class BatchNorm(Op):
         return gx, gw, gb
 
 
-def _gradient_sums(xp, rows, x, g, mean, dtype):
-    """Σ g and Σ g (x − μ) of every channel, float64."""
+def _gradient_sums(xp, rows, x, g, centre, dtype):
+    """Σ g and Σ g (x − centre) of every channel, float64."""
 
     def terms(where, d):
         yield g[where]
-        xp.subtract(x[where], mean, out=d)
+        xp.subtract(x[where], centre, out=d)
         yield xp.multiply(d, g[where], out=d)
 
     return rows.two_sums(dtype, terms)
 
 
-def _input_gradient(xp, rows, x, g, scale, centre, slope, offset):
+def _input_gradient(xp, rows, x, g, scale, line):
+    """scale · g, plus slope · (x − centre) + offset if ``line`` is given as (centre, slope, offset)."""
     gx = rows.backend.empty(rows.long_shape, g.dtype)
 
     def task(_, where):
-        if slope is None:
+        if line is None:
             gx[where] = g[where] * scale
             return
-        line = rows.backend.workspace("batch_norm", gx[where].shape, scale.dtype)
-        xp.subtract(x[where], centre, out=line)
-        line *= slope
-        line += offset
+        centre, slope, offset = line
+        d = rows.backend.workspace("batch_norm", gx[where].shape, scale.dtype)
+        xp.subtract(x[where], centre, out=d)
+        d *= slope
+        d += offset
         if g.dtype == scale.dtype:
             xp.multiply(g[where], scale, out=gx[where])
-            gx[where] += line
+            gx[where] += d
         else:
-            gx[where] = g[where] * scale + line
+            gx[where] = g[where] * scale + d
 
     rows.for_tiles(task)
     return gx
@@ -187,7 +193,7 @@ def _move(running, new, momentum):
     running[...] = (1 - momentum) * running + momentum * new
 
 
-def _check(input, named, training):
+def _check(input, named, training, eps):
     check_floating("batch_norm", input)
     if input.ndim < 2:
         raise IndexError(f"batch_norm: input must be (N, C, ...), got shape {tuple(input.shape)}")
@@ -205,6 +211,8 @@ def _check(input, named, training):
                 f"batch_norm: {argument} must be {' or '.join(sorted(allowed))} of shape ({input.shape[1]},), "
                 f"got {value.dtype} of shape {tuple(value.shape)}"
             )
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm: training needs eps above 0, got {eps}")
     if training and math.prod(input.shape) // max(1, input.shape[1]) == 1:
         raise ValueError(f"batch_norm: training needs more than 1 value per channel, got input of shape {tuple(input.shape)}")
 
@@ -226,10 +234,10 @@ def batch_norm(
 
     Raises:
         RuntimeError: shapes or element types that do not fit (16-bit input may have float32 parameters), or statistics missing in evaluation.
-        ValueError: training with a single value per channel. IndexError: fewer than two dimensions. NotImplementedError: integer input.
+        ValueError: training with a single value per channel or eps ≤ 0. IndexError: fewer than two dimensions. NotImplementedError: integer input.
     """
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check(input, named, training)
+    _check(input, named, training, eps)
     options = {"training": bool(training), "momentum": momentum, "eps": eps}
     if running_mean is not None:
         options |= {"running_mean": running_mean.array, "running_var": running_var.array}

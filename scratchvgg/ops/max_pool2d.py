@@ -14,7 +14,7 @@ from .windows import Windows, batched, layout_of, over_images, pool_windows
 
 
 class MaxPool2d(Op):
-    """Keeps the winning offset k = r · S + s of every window (uint8; wider for windows of more than 256)."""
+    """Keeps the winning offset k = r · S + s of every window (uint8; int32 for windows of more than 256)."""
 
     name = "max_pool2d"
 
@@ -26,7 +26,7 @@ class MaxPool2d(Op):
         y = ctx.backend.empty((*x.shape[:2], *windows.out), x.dtype, ctx.layout)
         winner = None
         if return_indices or ctx.needs_input_grad[0]:
-            winner = ctx.backend.empty(y.shape, ctx.xp.min_scalar_type(math.prod(windows.kernel) - 1), ctx.layout)
+            winner = ctx.backend.empty(y.shape, "uint8" if math.prod(windows.kernel) <= 256 else "int32", ctx.layout)
             ctx.save(winner=winner)
             over_images(lambda n: _maximum_and_winner(ctx.xp, windows, x[n], y[n], winner[n]), x)
         else:
