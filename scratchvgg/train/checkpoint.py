@@ -59,7 +59,8 @@ def find(path) -> Path:
     for name in ("best.ckpt", "last.ckpt"):
         if (path / name).is_file():
             return path / name
-    raise FileNotFoundError(f"{path}: {'there is no checkpoint in it (best.ckpt, last.ckpt)' if path.is_dir() else 'there is no such file or folder'}")
+    missing = "checkpoint in it (best.ckpt, last.ckpt)" if path.is_dir() else "such file or folder"
+    raise FileNotFoundError(f"{path}: there is no {missing}")
 
 
 def load_model(path):

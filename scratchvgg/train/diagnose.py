@@ -38,7 +38,8 @@ def _watch(name: str, found: list[str]):
         if bad:
             owner = f"layer {name} ({type(module).__name__})" if name else type(module).__name__
             broken = [key for key, p in [*module.named_parameters(), *module.named_buffers()] if _describe(p)]
-            cause = f"its {' and '.join(broken)} {'has' if len(broken) == 1 else 'have'} it already" if broken else "its weights and its input are finite"
+            has = "has" if len(broken) == 1 else "have"
+            cause = f"its {' and '.join(broken)} {has} it already" if broken else "its weights and its input are finite"
             found.append(f"{owner} is the first whose output holds {bad}; {cause}")
 
     return hook

@@ -116,7 +116,8 @@ def _encode(value, place: tuple, arrays: dict):
         return _encode_array(np.asarray(value), place, arrays)
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         return _encode_array(value.detach().numpy(), place, arrays) | {"tensor": True}
-    raise TypeError(f"save: cannot store a {type(value).__name__} at {_shown(place)}; trees hold dicts, lists, tuples, None, numbers, strings and arrays")
+    raise TypeError(f"save: cannot store a {type(value).__name__} at {_shown(place)}; "
+                    "trees hold dicts, lists, tuples, None, numbers, strings and arrays")
 
 
 def _encode_array(array: np.ndarray, place: tuple, arrays: dict) -> dict:

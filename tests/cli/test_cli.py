@@ -132,8 +132,9 @@ def test_flags_override_the_recipe(tmp_path, capsys):
     from scratchvgg.train import open_existing
 
     status, out, err = call(
-        capsys, "train", "--recipe", "tiny", "--out", tmp_path / "r", "--train-size", 64, "--test-size", 20, "--epochs", 1, "--lr", "0.3",
-        "--no-nesterov", "--augmentation", "translate:1", "flip", "--clip-norm", "1", "--model-options", "batch_norm=false", "pool=max", "--csv", "--plain")
+        capsys, "train", "--recipe", "tiny", "--out", tmp_path / "r", "--train-size", 64, "--test-size", 20, "--epochs", 1, "--plain", "--csv",
+        "--lr", "0.3", "--no-nesterov", "--augmentation", "translate:1", "flip", "--clip-norm", "1",
+        "--model-options", "batch_norm=false", "pool=max")
     assert status == 0, err
     recipe = open_existing(tmp_path / "r").read_recipe()
     assert (recipe.lr, recipe.nesterov, recipe.clip_norm, recipe.csv, recipe.augmentation) == (0.3, False, 1.0, True, ["translate:1", "flip"])

@@ -42,7 +42,7 @@ def test_resuming_from_every_checkpoint(tmp_path, name, monkeypatch):
         patch.setattr(Trainer, "save", save_and_keep)
         whole = run(recipe, tmp_path / "whole")
     assert len(kept) == 1 + 12 + 2 + _bests(whole)  # at the start, after each step and each epoch, and the best
-    for copy in kept[::3]:
+    for copy in kept[::4]:
         with open(copy / "metrics.jsonl", "ab") as file:
             file.write(b'{"kind": "step", "step": 99}\n{"kind": "st')  # written after the checkpoint
         folder = train.open_existing(copy)
@@ -143,7 +143,8 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 
 def curve_and_bytes(folder):
-    return folder.last.read_bytes(), folder.best.read_bytes(), [line for line in folder.metrics.read_text().splitlines() if '"kind": "run"' not in line]
+    lines = [line for line in folder.metrics.read_text().splitlines() if '"kind": "run"' not in line]
+    return folder.last.read_bytes(), folder.best.read_bytes(), lines
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
@@ -185,7 +186,9 @@ def test_damaged_checkpoints_are_named(tmp_path):
         assert folder.last.read_bytes() == content
 
 
-@pytest.mark.parametrize("change", [lambda s: s.pop("optimizer"), lambda s: s.update(format=99), lambda s: s.update(threads="two"), lambda s: s.clear()])
+@pytest.mark.parametrize("change", [
+    lambda s: s.pop("optimizer"), lambda s: s.update(format=99), lambda s: s.update(threads="two"), lambda s: s.clear(),
+])
 def test_other_archives_are_no_checkpoints(tmp_path, change):
     from scratchvgg.weights.archive import load_tree, save_tree
 
