@@ -34,7 +34,8 @@ def test_every_operation_is_a_function_here():
 
 def test_torch_has_the_same_names(torch):
     """What torch has at its top level under our names is the same kind of thing."""
-    for name in ("float32", "float64", "float16", "half", "float", "double", "uint8", "int8", "int16", "short", "int32", "int", "int64", "long", "bool"):
+    dtypes = ["float32", "float64", "float16", "half", "float", "double", "uint8", "int8", "int16", "short", "int32", "int", "int64", "long", "bool"]
+    for name in dtypes:
         assert getattr(sv, name).name == str(getattr(torch, name)).removeprefix("torch."), name
     for name in ("Tensor", "Size", "Generator", "dtype", "device", "no_grad", "enable_grad", "inference_mode", "set_grad_enabled"):
         assert isinstance(getattr(sv, name), type) and isinstance(getattr(torch, name), type), name

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from ..array import Device, as_dtype
 from ..autograd import RemovableHandle, Tensor
 from . import hooks, state
+from .moving import Moving
 from .parameter import Parameter
 
 _CONTAINERS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
-class Module:
+class Module(Moving):
     """The base of all layers and nets, with torch's interface.
 
     A subclass calls ``super().__init__()``, assigns :class:`Parameter` and Module attributes (they register themselves), and
@@ -278,63 +278,6 @@ class Module:
                     param.grad = None
                 else:
                     param.grad.detach_().zero_()
-
-    # ---- type and device -----------------------------------------------------------------------------------------
-
-    def _apply(self, fn):
-        """Replace the memory of every parameter, its gradient and every buffer by ``fn`` of it."""
-        for child in self.children():
-            child._apply(fn)
-        for param in self._parameters.values():
-            if param is not None:
-                param.data = fn(param.detach())
-                if param.grad is not None:
-                    param.grad = fn(param.grad)
-        for name, buffer in self._buffers.items():
-            if buffer is not None:
-                self._buffers[name] = fn(buffer)
-        return self
-
-    def to(self, *args, dtype=None, device=None, non_blocking: bool = False) -> Module:
-        """Move to a device and/or cast floating tensors, in place: ``to("cuda")``, ``to(sv.float64)``, ``to(tensor)``.
-
-        Raises:
-            TypeError: for a dtype that is not floating.
-        """
-        for arg in args:
-            if isinstance(arg, Tensor):
-                dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, Device) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda", "emulator")):
-                device = arg
-            elif arg is not None and not isinstance(arg, bool):
-                dtype = arg
-        if dtype is not None and not as_dtype(dtype).is_floating_point:
-            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={as_dtype(dtype)}")
-        return self._apply(lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None))
-
-    def float(self) -> Module:
-        """Cast floating tensors to float32."""
-        return self.to(dtype="float32")
-
-    def double(self) -> Module:
-        """Cast floating tensors to float64."""
-        return self.to(dtype="float64")
-
-    def half(self) -> Module:
-        """Cast floating tensors to float16."""
-        return self.to(dtype="float16")
-
-    def bfloat16(self) -> Module:
-        """Cast floating tensors to bfloat16."""
-        return self.to(dtype="bfloat16")
-
-    def cpu(self) -> Module:
-        """Move to the CPU."""
-        return self.to(device="cpu")
-
-    def cuda(self, device=None) -> Module:
-        """Move to a GPU."""
-        return self.to(device=f"cuda:{device}" if isinstance(device, int) else device or "cuda")
 
     # ---- saving --------------------------------------------------------------------------------------------------
 

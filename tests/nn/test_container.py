@@ -28,7 +28,9 @@ PROGRAMS = {
     "after pop": lambda nn: _do(nn.Sequential(*layers(nn)), lambda s: s.pop(0)),
     "list": lambda nn: nn.ModuleList(layers(nn)),
     "list slice": lambda nn: nn.ModuleList(layers(nn))[::-1],
-    "list edits": lambda nn: _do(nn.ModuleList(layers(nn)), lambda m: (m.insert(0, nn.ReLU()), m.append(nn.ReLU()), m.pop(2), m.extend([nn.Tanh()] * 3))),
+    "list edits": lambda nn: _do(
+        nn.ModuleList(layers(nn)), lambda m: (m.insert(0, nn.ReLU()), m.append(nn.ReLU()), m.pop(2), m.extend([nn.Tanh()] * 3))
+    ),
     "list +=": lambda nn: _do(nn.ModuleList(layers(nn, 1)), lambda m: m.__iadd__([nn.ReLU()])),
     "list add": lambda nn: nn.ModuleList(layers(nn, 1)) + nn.ModuleList([nn.ReLU()]),
     "list delete": lambda nn: _do(nn.ModuleList(layers(nn)), lambda m: m.__delitem__(-1)),
@@ -78,4 +80,4 @@ def test_lengths_iteration_and_membership():
     assert len(s) == 3 and [m.in_features for m in s] == [1, 2, 3]
     d = nn.ModuleDict({"a": s, "b": nn.ReLU()})
     assert "a" in d and "c" not in d and list(d) == ["a", "b"] and len(d) == 2
-    assert dict(d.items())["a"] is s and list(d.values())[0] is s and list(d.keys()) == ["a", "b"]
+    assert dict(d.items())["a"] is s and next(iter(d.values())) is s and list(d.keys()) == ["a", "b"]

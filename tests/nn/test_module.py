@@ -143,7 +143,7 @@ def test_paths():
     assert block.get_submodule("") is block and block.get_submodule("inner.0") is block.inner[0]
     assert block.get_parameter("inner.0.bias") is block.inner[0].bias
     assert block.get_buffer("mean") is block.mean
-    assert [n for n, _ in block.named_parameters(prefix="net")][0] == "net.scale"
+    assert next(n for n, _ in block.named_parameters(prefix="net")) == "net.scale"
 
 
 def test_apply_goes_children_first_and_returns_self():

@@ -1,5 +1,7 @@
 """A VGG in the style of early PyTorch: view, .data, F.relu in forward, initialisation by hand."""
 
+# ruff: noqa: UP008, UP031
+
 import math
 
 import torch
