@@ -53,8 +53,8 @@ __all__ = [
     "Generator", "Size", "Tensor", "as_tensor", "autograd", "bfloat16", "bool", "channels_last", "contiguous_format", "device",
     "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
     "get_default_dtype", "get_num_threads", "half", "inf", "inference_mode", "initial_seed", "int", "int16", "int32", "int64",
-    "int8", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "long", "manual_seed", "nan", "no_grad", "pi",
-    "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "set_num_threads", "short", "tensor", "uint8",
+    "int8", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "load", "long", "manual_seed", "nan", "no_grad", "pi",
+    "preserve_format", "promote_types", "save", "set_default_dtype", "set_grad_enabled", "set_num_threads", "short", "tensor", "uint8",
     *_SUBPACKAGES,
 ]
 _operations = [name for name in _table.names() if name not in _NOT_FUNCTIONS]
@@ -64,6 +64,8 @@ __all__ += _operations
 def __getattr__(name):
     if name in _SUBPACKAGES:
         return _import_module(f"{__name__}.{name}")
+    if name in ("load", "save"):
+        return getattr(_import_module(f"{__name__}.serialization"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

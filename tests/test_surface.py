@@ -79,3 +79,12 @@ def test_import_is_fast():
     """0.3 s on top of NumPy. Processor time, the best of three: the machine may be busy with other things."""
     program = "import time, numpy; t = time.process_time(); import scratchvgg; print(time.process_time() - t)"
     assert min(float(run(program)) for _ in range(3)) < 0.3
+
+
+def test_save_and_load_a_state_dict(tmp_path):
+    model = sv.nn.Sequential(sv.nn.Conv2d(3, 4, 3), sv.nn.BatchNorm2d(4))
+    sv.save({"model": model.state_dict(), "epoch": 3}, tmp_path / "model.npz")
+    saved = sv.load(tmp_path / "model.npz")
+    twin = sv.nn.Sequential(sv.nn.Conv2d(3, 4, 3), sv.nn.BatchNorm2d(4))
+    assert saved["epoch"] == 3 and twin.load_state_dict(saved["model"]).missing_keys == []
+    assert all(sv.equal(a, b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True))
