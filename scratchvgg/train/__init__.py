@@ -8,5 +8,6 @@ from .recipe import Recipe, RecipeError
 from .run_folder import RunFolder, check_free, create, open_existing
 
 __all__ = [
-    "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "check_free", "checkpoint", "create", "load_model", "open_existing",
+    "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "check_free", "checkpoint", "create",
+    "load_model", "open_existing",
 ]

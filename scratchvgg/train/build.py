@@ -33,7 +33,7 @@ def _dataset(recipe, train, size):
         options["size"] = size  # draw no more than needed
     if recipe.data == "folder":
         options["size"] = recipe.image_size
-    dataset = data.open_dataset(recipe.data, recipe.root, train, **options)
+    dataset = data.open_dataset(recipe.data, recipe.root, train, recipe.download, **options)
     if size is not None and size < len(dataset):
         every = np.arange(len(dataset))  # folders are sorted by class: a part of one is drawn at random
         return data.Subset(dataset, Generator(0).permutation(len(dataset))[:size] if recipe.data == "folder" else every[:size])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -15,9 +16,9 @@ class Interrupt:
         signal: the number of the signal that came, or None.
     """
 
-    def __init__(self, notify=lambda: None):
+    def __init__(self):
         self.signal: int | None = None
-        self._notify, self._before = notify, {}
+        self._before = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -32,4 +33,4 @@ class Interrupt:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
-        self._notify()
+        os.write(2, b"finishing this step (Ctrl-C again stops at once)\n")  # print() may be what the signal interrupted

@@ -30,6 +30,7 @@ class Outcome:
     Attributes:
         finished: False if a signal stopped it.
         accuracy, best: test accuracy after the last tested epoch, and the best one (None before the first test).
+        gemm_gflops: the machine's rate of float32 matrix products, measured when this sitting began.
         seconds: time spent training and testing, all sittings together.
         signal: the number of the signal that stopped it, or None.
     """
@@ -37,6 +38,7 @@ class Outcome:
     finished: bool
     accuracy: float | None
     best: float | None
+    gemm_gflops: float
     seconds: float
     signal: int | None
 
@@ -95,7 +97,7 @@ class Trainer:
         self.folder = folder
         with folder.locked():
             message = self._restore()
-            with contextlib.closing(self.log), self.report, self.algorithms, Interrupt(self._announce_stop) as self._interrupt:
+            with contextlib.closing(self.log), self.report, self.algorithms, Interrupt() as self._interrupt:
                 self.report.message(message)
                 try:
                     while self.epoch < self.recipe.epochs:
@@ -104,10 +106,7 @@ class Trainer:
                 except _Stop:
                     self.save()
         stop = self._interrupt.signal if self.epoch < self.recipe.epochs else None
-        return Outcome(stop is None, self.accuracy, self.best, self._elapsed(), stop)
-
-    def _announce_stop(self):
-        self.report.message("finishing this step (Ctrl-C again stops at once)")
+        return Outcome(stop is None, self.accuracy, self.best, self.gemm_gflops, self._elapsed(), stop)
 
     def _train_epoch(self) -> None:
         self.model.train()
@@ -270,6 +269,7 @@ class Trainer:
         self._started = self._saved = time.monotonic()
         self.log = metrics.MetricsLog(self.folder.metrics, 0 if state is None else state["progress"]["metrics"])
         about = machine.describe()
+        self.gemm_gflops = about["gemm_gflops"]
         self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, machine=about)
         if state is None:
             self.save()

@@ -43,6 +43,7 @@ class Recipe:
 
     data: str = _option("sample", "data set: sample (built in, nothing to download), cifar10, cifar100, folder", "data")
     root: str | None = _option(None, "folder that holds the data set", "data")
+    download: bool = _option(False, "get missing files of the data set (cifar10, cifar100)", "data")
     train_size: int | None = _option(None, "use only so many training images", "data", low=1)
     test_size: int | None = _option(None, "use only so many test images", "data", low=1)
     image_size: int = _option(32, "side in pixels that pictures of data = folder are scaled and cut to", "data", low=1)

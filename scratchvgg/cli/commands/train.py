@@ -17,7 +17,7 @@ any moment, goes on with --resume and ends with the same bits as one that was no
 """
 EXAMPLES = """
 scratchvgg train                                              the built-in pictures, about a minute
-scratchvgg train --data cifar10 --root data --recipe small    CIFAR-10 in some minutes
+scratchvgg train --data cifar10 --root data --recipe small    CIFAR-10 in some minutes (--download gets it first)
 scratchvgg train --resume runs/small-cifar10-1                go on after Ctrl-C, a crash or a power cut
 scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
@@ -59,8 +59,10 @@ def _add_option(group, field) -> None:
     settings = {"dest": field.name, "default": argparse.SUPPRESS, "help": help.replace("%", "%%")}
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
-    elif kind in (list, dict):
-        group.add_argument(flag, nargs="*" if kind is list else "+", type=convert, metavar="KEY=VALUE" if kind is dict else _METAVARS[element], **settings)
+    elif kind is dict:
+        group.add_argument(flag, nargs="+", type=convert, metavar="KEY=VALUE", **settings)
+    elif kind is list:
+        group.add_argument(flag, nargs="*", type=convert, metavar=_METAVARS[element], **settings)
     else:
         choices = field.metadata.get("choices")
         group.add_argument(flag, type=convert, metavar="{" + ",".join(choices) + "}" if choices else _METAVARS[kind], **settings)
@@ -108,7 +110,7 @@ def _tell(trainer, outcome) -> int:
     if not outcome.finished:
         print(f"stopped after step {trainer.steps} of {trainer.total_steps}; everything is saved. Go on with:\n  {program()} train --resume {folder}")
         return 128 + (outcome.signal or signal.SIGINT)
-    print(f"test accuracy {outcome.accuracy:.4f} (best {outcome.best:.4f}) after {outcome.seconds:.1f} s\n"
+    print(f"test accuracy {outcome.accuracy:.4f} (best {outcome.best:.4f}) after {outcome.seconds:.1f} s at GEMM {outcome.gemm_gflops:.0f} GFLOP/s\n"
           f"{folder}: {', '.join(sorted(p.name for p in trainer.folder.path.iterdir() if p.name != 'lock'))}\n"
           f"next: {program()} eval {folder}")
     return 0
