@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -115,7 +116,7 @@ class Case:
         widest = max((a.ndim for a in self.draw()), default=0)
         layouts = [name for name in self.layouts if widest >= LAYOUTS[name].dimensions] or ["contiguous"]
         dtypes = ["float64", "float32"] + ["float16"] * self.half
-        return [Variant(d, t, m, a) for d in DEVICES for t in dtypes for m in layouts for a in self.algorithms()]
+        return [Variant(*choice) for choice in itertools.product(DEVICES, dtypes, layouts, self.algorithms())]
 
     def algorithms(self) -> list[str | None]:
         """The algorithms that support what the case asks for, or ``[None]``."""
@@ -247,9 +248,7 @@ def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, s
         return arrange(backend.xp, backend.asarray(values, variant.dtype if values.dtype.kind == "f" else None))
 
     inputs = [lay(a) for a in (case.draw(seed) if arrays is None else arrays)]
-    tensors = [Tensor.wrap(backend, a) for a in inputs]
-    for tensor, spec in zip(tensors, case.inputs, strict=True):
-        tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
+    tensors = _leaves(case, backend, inputs)
     before = [_bits(a) for a in inputs]
     with watch_algorithms() as asked:
         results = flat(case.function(our_face(case, variant.algorithm), *tensors))
@@ -271,7 +270,14 @@ def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, s
 
 def run_forward(case: Case):
     """The case's function on scratchvgg, once, in float64 on the CPU, without comparison."""
-    return case.function(our_face(), *[Tensor(a) for a in case.draw()])
+    return case.function(our_face(), *_leaves(case, get_backend(Device("cpu")), case.draw()))
+
+
+def _leaves(case, backend, arrays):
+    tensors = [Tensor.wrap(backend, a) for a in arrays]
+    for tensor, spec in zip(tensors, case.inputs, strict=True):
+        tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
+    return tensors
 
 
 @contextmanager
@@ -392,10 +398,7 @@ def compare_moments(case: Case, variant: Variant) -> None:
 def check_differences(case: Case, device: str = "cpu") -> None:
     """Compare backward with central differences in float64 (see :func:`scratchvgg.autograd.gradcheck`); needs no torch."""
     backend = get_backend(Device(device))
-    tensors = [Tensor.wrap(backend, backend.asarray(a)) for a in case.draw()]
-    for tensor, spec in zip(tensors, case.inputs, strict=True):
-        tensor.requires_grad = spec.grad and tensor.dtype.is_floating_point
-
+    tensors = _leaves(case, backend, [backend.asarray(a) for a in case.draw()])
     recorded = [i for i, r in enumerate(flat(case.function(our_face(), *tensors))) if getattr(r, "requires_grad", False)]
     assert recorded, f"{case.name}: no result has a history"
 

@@ -7,7 +7,7 @@ class of error.
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.harness import LAYOUTS, Case, Variant, distinct, normal, run, run_forward, run_torch, tied
@@ -30,6 +30,17 @@ def pairs(low, high):
 def shape(batch, *rest):
     """(N, …), or (…) without a batch."""
     return rest if batch is None else (batch, *rest)
+
+
+def both(value):
+    """An int or a pair as a pair."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def see_the_image(size, kernel, stride, padding, dilation):
+    """Whether every window has a tap inside the image. Where one has none, torch 2.13 writes its gradient to memory it does not own."""
+    starts = range(-padding, min(size, size + padding - dilation * (kernel - 1) + stride), stride)
+    return all(any(0 <= start + dilation * k < size for k in range(kernel)) for start in starts)
 
 
 def agree(operation, inputs, function, layout):
@@ -60,8 +71,8 @@ def test_conv2d(data, batch, image, layout):
 def test_conv_transpose2d(data, batch, image, layout):
     groups, deep, out = (data.draw(st.integers(1, 2)) for _ in range(3))
     filter_size = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    stride, padding, dilation = (data.draw(pairs(low, high)) for low, high in ((1, 3), (0, 2), (1, 3)))
-    extra = data.draw(pairs(0, 2)) if batch != 0 else 0  # torch checks output_padding only where there is an image
+    stride, dilation = data.draw(pairs(1, 3)), data.draw(pairs(1, 3))
+    padding, extra = (data.draw(pairs(0, 2)) if batch != 0 else 0 for _ in range(2))  # torch checks them only where there is an image
     inputs = normal(*shape(batch, groups * deep, *image)), normal(groups * deep, out, *filter_size), normal(groups * out)
     agree("conv_transpose2d", inputs, lambda F, x, w, b: F.conv_transpose2d(x, w, b, stride, padding, extra, groups, dilation), layout)
 
@@ -70,6 +81,7 @@ def test_conv_transpose2d(data, batch, image, layout):
 def test_max_pool2d(data, batch, image, layout, ceil_mode, ties):
     kernel, padding, dilation = data.draw(pairs(1, 4)), data.draw(pairs(0, 2)), data.draw(pairs(1, 3))
     stride = data.draw(st.none() | pairs(1, 3))
+    assume(all(see_the_image(*axis) for axis in zip(image, *map(both, (kernel, stride or kernel, padding, dilation)), strict=True)))
     values = (tied if ties else distinct)(*shape(batch, 2, *image))
     agree("max_pool2d", (values,), lambda F, x: F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True), layout)
 
@@ -105,6 +117,7 @@ def test_pad(data, batch, image, layout, mode):
 
 @given(images, images, layouts, st.sampled_from(["nearest", "bilinear", "corners", "antialias", "antialias corners"]), st.sampled_from([0, 1, 2]))
 def test_interpolate(image, size, layout, how, batch):
+    assume(size[1] > 1 or "antialias" not in how)  # torch 2.13 then gives the first row's value to all rows
     mode = {"mode": "nearest"} if how == "nearest" else {"mode": "bilinear", "align_corners": "corners" in how, "antialias": "antialias" in how}
     agree("interpolate", (normal(batch, 2, *image),), lambda F, x: F.interpolate(x, size, **mode), layout)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 
 import numpy as np
 
@@ -53,12 +52,11 @@ def entry(case: Case, vectors: Vectors) -> dict:
 
 
 def torch_error(case: Case, name: str) -> float:
-    """torch's RMS error in float32, the root of the mean square over five draws (one draw of few numbers may come out exact)."""
-    errors = [
+    """torch's RMS error in float32, the largest of five draws: one draw of few numbers may come out exact by luck, ours as well as torch's."""
+    return max(
         rms_error(run_torch(case, "float32", "float32", seed).named()[name], run_torch(case, "float64", "float32", seed).named()[name])
         for seed in range(SEEDS)
-    ]
-    return math.sqrt(sum(e * e for e in errors) / SEEDS)
+    )
 
 
 def make(family: str) -> int:

@@ -32,6 +32,8 @@ CASES = [
     Case("conv_transpose2d", "output padding", (x, t, normal(3)),
          lambda F, x, w, b: F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1)),
     Case("conv_transpose2d", "output padding beyond the stride", (x, t), lambda F, x, w: F.conv_transpose2d(x, w, output_padding=1, dilation=2)),
+    Case("conv_transpose2d", "output padding takes back what padding cut off", (x, t),
+         lambda F, x, w: F.conv_transpose2d(x, w, padding=2, output_padding=1, dilation=2)),
     Case("conv_transpose2d", "unequal everything", (normal(2, 4, 4, 5), normal(4, 3, 3, 2), normal(6)),
          lambda F, x, w, b: F.conv_transpose2d(x, w, b, (3, 2), (1, 0), (2, 1), 2, (1, 2))),
     Case("conv_transpose2d", "unbatched", (normal(4, 4, 4), t), lambda F, x, w: F.conv_transpose2d(x, w, padding=1)),

@@ -25,6 +25,7 @@ CASES = [
     Case("sign", "", (tied(3, 4),), lambda F, x: F.sign(x), differences=False),
     Case("floor", "", (distinct(3, 4, step=0.375),), lambda F, x: F.floor(x)),
     Case("ceil", "", (distinct(3, 4, step=0.375),), lambda F, x: F.ceil(x)),
+    Case("trunc", "", (distinct(3, 4, step=0.375),), lambda F, x: F.trunc(x)),
     Case("round", "half to even", (array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 0.3]),), lambda F, x: F.round(x), differences=False),
     Case("clamp", "both ends", (distinct(3, 4, 5),), lambda F, x: F.clamp(x, -2.0, 3.0)),
     Case("clamp", "below", (distinct(3, 4),), lambda F, x: F.clamp(x, min=0.0), half=True),

@@ -30,6 +30,7 @@ CASES = [
     Case("logical_not", "", (tied(6),), lambda F, a: F.logical_not(a)),
     Case("logical_and", "", (tied(3, 6), booleans(6)), lambda F, a, b: F.logical_and(a, b)),
     Case("logical_or", "", (tied(3, 6), booleans(6)), lambda F, a, b: F.logical_or(a, b)),
+    Case("logical_xor", "", (tied(3, 6), booleans(6)), lambda F, a, b: F.logical_xor(a, b)),
     Case("bitwise_and", "booleans", (booleans(3, 4), booleans(4)), lambda F, a, b: a & b),
     Case("bitwise_and", "integers", (integers(0, 99, 3, 4), integers(0, 99, 4)), lambda F, a, b: F.bitwise_and(a, b)),
     Case("bitwise_or", "booleans", (booleans(3, 4), booleans(4)), lambda F, a, b: a | b),

@@ -46,5 +46,6 @@ CASES = [
     Case("adaptive_max_pool2d", "indices", (ranks,), lambda F, x: F.adaptive_max_pool2d(x, 2, return_indices=True)),
     Case("adaptive_max_pool2d", "first of ties", (tied(2, 3, 8, 8),), lambda F, x: F.adaptive_max_pool2d(x, 3, return_indices=True),
          differences=False),
+    Case("adaptive_max_pool2d", "empty batch", (normal(0, 3, 5, 6),), lambda F, x: F.adaptive_max_pool2d(x, 2)),
     Case("adaptive_max_pool2d", "unbatched", (distinct(3, 5, 6),), lambda F, x: F.adaptive_max_pool2d(x, (2, None))),
 ]

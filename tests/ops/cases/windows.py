@@ -26,6 +26,8 @@ CASES = [
     Case("interpolate", "nearest, doubling", (x,), lambda F, x: F.interpolate(x, scale_factor=2), half=True),
     Case("interpolate", "nearest, to a size", (x,), lambda F, x: F.interpolate(x, (7, 4))),
     Case("interpolate", "nearest, odd factor", (x,), lambda F, x: F.interpolate(x, scale_factor=(1.7, 0.6))),
+    Case("interpolate", "nearest, factors that leave or double the size", (x,), lambda F, x: F.interpolate(x, scale_factor=(1.19, 2.16))),
+    Case("interpolate", "bilinear, factor that leaves a size", (x,), lambda F, x: F.interpolate(x, scale_factor=(1.19, 2.1), mode="bilinear")),
     Case("interpolate", "nearest, factor recomputed", (x,), lambda F, x: F.interpolate(x, scale_factor=1.7, recompute_scale_factor=True)),
     Case("interpolate", "bilinear, up", (small,), lambda F, x: F.interpolate(x, (9, 7), mode="bilinear")),
     Case("interpolate", "bilinear, down", (normal(1, 2, 11, 9),), lambda F, x: F.interpolate(x, (4, 5), mode="bilinear")),
