@@ -39,14 +39,14 @@ from .frozen import freeze_torch, frozen, record
 from .twins import build, twin
 
 RATIO, GRADIENT = 2.0, 1e-4
-ENOUGH, POOLED = 2000, 10  # numbers that make an RMS error mean something; draws at most to get there
+ENOUGH, POOLED = 2000, 20  # where results of fewer numbers look bad, that many draws are pooled: the luck of a few roundings decides nothing
 NETS = ("vgg16", "vgg16_bn")
 RESULTS = Path(__file__).parent / "results" / "fidelity.json"
 
 
 def ratio(error: float, torch_error: float, size: float) -> float:
     """Our error over torch's, with a quarter of a unit in the last place of ``size`` as the least that torch's counts for."""
-    floor = np.finfo(np.float32).eps / 4 * size + np.finfo(np.float32).tiny
+    floor = float(np.finfo(np.float32).eps) / 4 * size + float(np.finfo(np.float32).tiny)
     return error / max(torch_error, floor)
 
 
@@ -60,25 +60,29 @@ def operation_rows(cases, seeds: int, progress=lambda text: None) -> list[dict]:
         if case.moments:
             continue
         progress(f"operations: {number + 1} of {len(cases)}, {case.name}")
-        draws = [_errors(case, seed) for seed in range(seeds)]
-        for name in draws[0]:
-            middle = sorted((d[name] for d in draws), key=lambda e: e["ratio"])[seeds // 2]
+        medians = _medians(case, seeds, 1)
+        if any(m["ratio"] > 0.75 * RATIO and m["count"] < ENOUGH for m in medians.values()):
+            medians = _medians(case, seeds, POOLED)
+        for name, middle in medians.items():
             row = {"operation": case.operation, "case": case.title, "what": name, **middle}
             if case.operation not in worst or row["ratio"] > worst[case.operation]["ratio"]:
                 worst[case.operation] = row
     return sorted(worst.values(), key=lambda row: -row["ratio"])
 
 
-def _errors(case, seed) -> dict[str, dict]:
-    """Errors of one seed by result; a small result is drawn several times and its errors pooled, or luck would decide."""
-    draws = [_squares(case, seed * POOLED)]
-    smallest = min((count for count, *_ in draws[0].values()), default=ENOUGH)
-    draws += [_squares(case, seed * POOLED + i) for i in range(1, min(POOLED, math.ceil(ENOUGH / smallest)))]
+def _medians(case, seeds, draws) -> dict[str, dict]:
+    """For each result the errors of the seed with the median ratio; each seed pools ``draws`` draws."""
+    found = [_errors(case, range(seed * draws, (seed + 1) * draws)) for seed in range(seeds)]
+    return {name: sorted((f[name] for f in found), key=lambda e: e["ratio"])[seeds // 2] for name in found[0]}
+
+
+def _errors(case, draws) -> dict[str, dict]:
     rows = {}
-    for name in draws[0]:
-        count, ours, theirs, size = (sum(d[name][i] for d in draws) for i in range(4))
-        ours, theirs, size = (math.sqrt(s / count) for s in (ours, theirs, size))
-        rows[name] = {"ours": ours, "torch": theirs, "size": size, "ratio": ratio(ours, theirs, size)}
+    squares = [_squares(case, draw) for draw in draws]
+    for name in squares[0]:
+        count, *sums = (sum(s[name][i] for s in squares) for i in range(4))
+        ours, theirs, size = (math.sqrt(s / count) for s in sums)
+        rows[name] = {"ours": ours, "torch": theirs, "size": size, "ratio": ratio(ours, theirs, size), "count": count}
     return rows
 
 
@@ -199,7 +203,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--nets", nargs="+", default=NETS, metavar="NET", help=f"nets to compare (default: {' '.join(NETS)})")
     parser.add_argument("--only", choices=("operations", "nets"), help="leave the other half out")
     parser.add_argument("--seeds", type=int, default=5, help="draws of weights and inputs; the median is reported (default: 5)")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where to write the numbers (default: benchmarks/results/fidelity.json)")
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: benchmarks/results/fidelity.json")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error("--seeds: expected 1 or more")

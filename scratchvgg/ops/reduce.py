@@ -80,7 +80,8 @@ class Var(Op):
         kind = wide.dtype.type
         mean = total(xp, wide, axes, True) / kind(count)
         difference = wide - mean
-        out = total(xp, xp.square(difference, out=difference), axes, keepdim) / kind(ctx.freedom)
+        squares = xp.square(difference, out=difference)
+        out = xp.sum(squares, axis=axes, keepdims=keepdim, dtype=xp.float64) / xp.float64(ctx.freedom)
         out = xp.asarray(xp.sqrt(out) if root else out, x.dtype)
         ctx.save(x=x, mean=mean, out=out if root else None)
         return out
