@@ -105,6 +105,11 @@ def register_backend(device_type: str, factory: Callable[[Device], Backend]) -> 
     _FACTORIES[device_type] = factory
 
 
+def available_devices() -> list[str]:
+    """The device types that have a backend, sorted."""
+    return sorted(_FACTORIES)
+
+
 @functools.cache
 def get_backend(device: Device) -> Backend:
     """The backend of ``device`` (one object per device).
@@ -115,7 +120,7 @@ def get_backend(device: Device) -> Backend:
     factory = _FACTORIES.get(device.type)
     if factory is None:
         raise RuntimeError(
-            f"device {str(device)!r} is not available: this version of scratchvgg computes on {', '.join(sorted(_FACTORIES))} only"
+            f"device {str(device)!r} is not available: this version of scratchvgg computes on {', '.join(available_devices())} only"
         )
     return factory(device)
 

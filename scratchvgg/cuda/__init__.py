@@ -1,5 +1,16 @@
-"""Floor 2: finds the CUDA sources in ``kernels/``."""
+"""Floor 2: finds the CUDA sources in ``kernels/``, and says whether there is a GPU to run them."""
 
+from ..array import available_devices
 from .sources import kernel_folder, kernel_source, kernel_sources
 
-__all__ = ["kernel_folder", "kernel_source", "kernel_sources"]
+__all__ = ["device_count", "is_available", "kernel_folder", "kernel_source", "kernel_sources"]
+
+
+def device_count() -> int:
+    """How many GPUs this installation can compute on."""
+    return available_devices().count("cuda")
+
+
+def is_available() -> bool:
+    """Whether ``x.to("cuda")`` can work: False unless a CUDA backend is registered."""
+    return device_count() > 0

@@ -87,7 +87,8 @@ def _problem(x_shape, w_shape, stride, padding, dilation, groups) -> Problem:
         raise RuntimeError(f"conv2d: groups must be positive, got {groups}")
     if deep * groups != c:
         raise RuntimeError(
-            f"conv2d: weight of shape {tuple(w_shape)} with groups={groups} expects {deep * groups} input channels, got input {tuple(x_shape)} with {c}"
+            f"conv2d: weight of shape {tuple(w_shape)} with groups={groups} expects {deep * groups} input channels, "
+            f"got input {tuple(x_shape)} with {c}"
         )
     if k % groups:
         raise RuntimeError(f"conv2d: {k} output channels cannot be cut into {groups} groups")
@@ -105,7 +106,8 @@ def _problem(x_shape, w_shape, stride, padding, dilation, groups) -> Problem:
     problem = Problem(n, c, h, w, k, r, s, stride, around, dilation, groups)
     if h + sum(around[0]) < problem.rows or w + sum(around[1]) < problem.columns:
         raise RuntimeError(
-            f"conv2d: the padded input ({h + sum(around[0])} x {w + sum(around[1])}) is smaller than the filter's reach ({problem.rows} x {problem.columns})"
+            f"conv2d: the padded input ({h + sum(around[0])} x {w + sum(around[1])}) is smaller than "
+            f"the filter's reach ({problem.rows} x {problem.columns})"
         )
     return problem
 

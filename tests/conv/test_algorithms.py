@@ -152,7 +152,7 @@ def test_im2col_never_builds_the_whole_matrix():
 def test_workspace_is_what_is_used():
     g = Problem(3, 8, 20, 20, 8, 3, 3, (1, 1), ONE)
     fresh = type(backend)(CPU)
-    x, w, dy, bias = operands(g, np.float32)
+    x, w, _, bias = operands(g, np.float32)
     get("im2col").forward(fresh, g, x, w, bias)
     assert fresh._scratch.__dict__["im2col.columns"].nbytes <= get("im2col").workspace(g, np.float32)
 

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+import scratchvgg as sv
 from scratchvgg import cuda
 
 
@@ -27,3 +28,10 @@ def test_compiles_where_there_is_a_cuda_compiler(name, tmp_path):
     target = tmp_path / f"{name}.cubin"
     subprocess.run([nvcc, "-arch=sm_80", "-cubin", "-o", target, cuda.kernel_sources()[name]], check=True, capture_output=True)
     assert target.stat().st_size > 0
+
+
+def test_without_a_cuda_backend_there_is_no_gpu():
+    assert cuda.is_available() is False
+    assert cuda.device_count() == 0
+    with pytest.raises(RuntimeError, match="device 'cuda:0' is not available"):
+        sv.zeros(2).cuda()
