@@ -13,6 +13,7 @@ mean of every 16th row: |μ − s| ≤ 4σ whatever the data, so σ² = mean d²
 
 from __future__ import annotations
 
+import functools
 import math
 
 from ..array import parallel_for, ranges
@@ -20,10 +21,16 @@ from ..autograd import Op, ops
 from .common import check_tensor
 from .precision import check_floating, widen
 
-_ROW = 2048  # elements a long row should have at least
-_TILE = 1 << 16  # elements a tile
+_ROW = 1 << 13  # elements of a long row, at most
+_TILE = 1 << 17  # elements a tile
 _HEIGHT = 32  # long rows a tile at most: that many numbers are added up in float32, the rest in float64
 _SAMPLE = 16  # every 16th row makes the shift
+
+
+@functools.cache
+def _largest_divisor(number, limit):
+    """The largest divisor of ``number`` up to ``limit``; 1 if there is none."""
+    return next((d for d in range(limit, 0, -1) if number % d == 0), 1)
 
 
 class _Rows:
@@ -31,10 +38,8 @@ class _Rows:
 
     def __init__(self, backend, shape):
         self.backend, self.shape, self.channels = backend, shape, shape[1]
-        positions = shape[2:]
-        self.count = shape[0] * math.prod(positions)
-        last = positions[-1] if positions else 1
-        self.repeat = max(1, last if last * self.channels >= _ROW else math.prod(positions))
+        self.count = shape[0] * math.prod(shape[2:])
+        self.repeat = _largest_divisor(self.count, _ROW // max(1, self.channels))
         self.long_shape = self.count // self.repeat, self.repeat * self.channels
         self.tiles = ranges(self.long_shape[0], min(_HEIGHT, _TILE // max(1, self.long_shape[1])))
 

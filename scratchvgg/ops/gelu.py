@@ -17,11 +17,11 @@ from .precision import check_floating, widen
 
 _TILE = 1 << 16  # elements a tile: large enough that threads seldom meet at the interpreter lock
 
-# erf(z) = z P(z²)/Q(z²) for |z| ≤ 3.85 and sign(z) beyond: a minimax fit (relative error 1.5e-8) for float32, six times faster than the
-# full-precision erf. Leading coefficient first.
-_EDGE = 3.85
-_P = (2.1082785e-06, 2.8567589e-04, 3.6739653e-03, 5.2479815e-02, 1.8789847e-01, 1.1283791e00)
-_Q = (3.8731960e-05, 1.1455099e-03, 1.4784962e-02, 1.1312929e-01, 4.9985355e-01, 1.0)
+# Φ(x) = ½ + x P(x²)/Q(x²) for |x| ≤ 5.44 and 0 or 1 beyond, for float32: a minimax fit of erf with relative error 1.5e-8, several times
+# faster than the full-precision erf. Leading coefficient first.
+_EDGE = 5.4447
+_P = (2.32934069e-08, 6.31260507e-06, 1.62367863e-04, 4.63860411e-03, 3.32160709e-02, 3.98942259e-01)
+_Q = (1.21037374e-06, 7.15943679e-05, 1.84812024e-03, 2.82823220e-02, 2.49926776e-01, 1.0)
 
 
 class GELU(Op):
@@ -51,12 +51,15 @@ class GELU(Op):
         return g * slope
 
 
-def _erf(xp, z):
-    """erf of an array that may be overwritten."""
-    if z.dtype == xp.float64:
-        return erf(z)
-    xp.clip(z, -_EDGE, _EDGE, out=z)
-    square = z * z
+def _distribution(xp, x):
+    """Φ(x)."""
+    if x.dtype == xp.float64:
+        cdf = erf(x * math.sqrt(0.5))
+        cdf += 1
+        cdf *= 0.5
+        return cdf
+    cut = xp.clip(x, -_EDGE, _EDGE)
+    square = cut * cut
     above, below = square * _P[0], square * _Q[0]
     for a, b in zip(_P[1:-1], _Q[1:-1], strict=True):
         above += a
@@ -66,21 +69,20 @@ def _erf(xp, z):
     above += _P[-1]
     below += _Q[-1]
     above /= below
-    above *= z
+    above *= cut
+    above += 0.5
     return above
 
 
 def _exact_form(xp, x, slope, where):
     """x Φ(x); writes Φ + xφ to ``slope[where]`` if there is one."""
-    cdf = _erf(xp, x * math.sqrt(0.5))
-    cdf += 1
-    cdf *= 0.5
+    cdf = _distribution(xp, x)
     if slope is not None:
         density = x * x
         density *= -0.5
+        density -= 0.5 * math.log(2 * math.pi)
         xp.exp(density, out=density)
         density *= x
-        density *= 1 / math.sqrt(2 * math.pi)
         density += cdf
         slope[where] = density
     cdf *= x
