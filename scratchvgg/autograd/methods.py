@@ -6,6 +6,7 @@ Each is documented where it is computed: ``help(scratchvgg.relu)`` for ``x.relu(
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
 
@@ -277,4 +278,4 @@ def _sizes(args) -> tuple:
     """``f(2, 3)``, ``f((2, 3))`` and ``f([2, 3])`` alike."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple(a if isinstance(a, int) else a.__index__() for a in args)
+    return tuple(a if isinstance(a, int) else operator.index(a) for a in args)

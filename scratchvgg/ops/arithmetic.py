@@ -6,8 +6,8 @@ With g = ∂L/∂out:  a + αb: (g, αg) · ab: (gb, ga) · a/b: (g/b, −g a/b�
 from __future__ import annotations
 
 from ..array import as_dtype
-from ..autograd import Op, ops
-from .common import check_tensor, promote, sum_to
+from ..autograd import Op, Tensor, ops
+from .common import check_alpha, check_tensor, is_number, promote, scaled, sum_to
 
 
 class Add(Op):
@@ -16,7 +16,7 @@ class Add(Op):
     @staticmethod
     def forward(ctx, a, b, alpha=1):
         ctx.shapes, ctx.alpha = (_shape(a), _shape(b)), alpha
-        return a + (b if alpha == 1 else alpha * b)
+        return a - b if alpha == -1 else a + scaled(b, alpha)
 
     @staticmethod
     def backward(ctx, g):
@@ -66,7 +66,7 @@ class Pow(Op):
     def forward(ctx, a, b):
         xp = ctx.xp
         ctx.shapes = _shape(a), _shape(b)
-        out = xp.square(a) if isinstance(b, (int, float)) and b == 2 else xp.power(a, b)
+        out = xp.square(a) if isinstance(b, (int, float)) and b == 2 else _power(xp, a, b)
         ctx.save(a=a, b=b, out=out if ctx.needs_input_grad[1] else None)
         return out
 
@@ -95,14 +95,26 @@ class Neg(Op):
         return -g
 
 
+def _power(xp, a, b):
+    """aᵇ. For integers and b < 0 the whole part of it: 1, −1 or 0."""
+    if getattr(b, "dtype", None) is None or b.dtype.kind != "i" or not (b < 0).any():
+        return xp.power(a, b)
+    ones = xp.where(xp.equal(a, -1), 1 - 2 * (b & 1), xp.equal(a, 1))
+    return xp.where(b < 0, ones, xp.power(a, xp.where(b < 0, 0, b))).astype(b.dtype)
+
+
 def _shape(x):
     return getattr(x, "shape", ())
 
 
 @ops.register
 def add(input, other, *, alpha=1):
-    """``input + alpha * other`` with broadcasting and torch's type promotion."""
-    return Add.apply(*promote("add", input, other), alpha=alpha)
+    """``input + alpha * other`` with broadcasting and torch's type promotion.
+
+    Raises:
+        RuntimeError: for a floating ``alpha`` with integers.
+    """
+    return _add("add", input, other, alpha)
 
 
 @ops.register
@@ -110,11 +122,20 @@ def sub(input, other, *, alpha=1):
     """``input − alpha * other``.
 
     Raises:
-        RuntimeError: for two bools; use ``^``.
+        RuntimeError: for bools (use ``^``), or a floating ``alpha`` with integers.
     """
-    if all(getattr(o, "dtype", type(o)) in (bool, as_dtype("bool")) for o in (input, other)):
-        raise RuntimeError("sub: two bool operands cannot be subtracted; use ^ or logical_xor()")
-    return Add.apply(*promote("sub", input, other), alpha=-alpha)
+    if any(getattr(o, "dtype", type(o)) in (bool, as_dtype("bool")) for o in (input, other)):
+        raise RuntimeError("sub: bools cannot be subtracted; use ^ or logical_xor(), or convert them first")
+    return _add("sub", input, other, -alpha)
+
+
+def _add(name, input, other, alpha):
+    a, b = promote(name, input, other)
+    check_alpha(name, alpha, (a, b))
+    if is_number(b) and alpha != 1:
+        a, b = promote(name, a, alpha * other)
+        alpha = 1
+    return Add.apply(a, b, alpha=alpha)
 
 
 @ops.register
@@ -147,11 +168,16 @@ def pow(input, exponent):
     """``input ** exponent``; either may be a number.
 
     Raises:
-        RuntimeError: for an integer tensor to a negative integer number.
+        RuntimeError: for an integer tensor to a negative integer number, or two bool tensors.
     """
     a, b = promote("pow", input, exponent)
-    if isinstance(b, int) and b < 0 and not a.dtype.is_floating_point:
-        raise RuntimeError(f"pow: integers to negative integer powers are not allowed, got exponent {b}")
+    kind = (a if isinstance(a, Tensor) else b).dtype
+    if kind.name == "bool":
+        if not isinstance(b, bool):
+            raise RuntimeError("pow: not defined for two bool tensors")
+        return ops.clone(a) if b else ops.ones_like(a)
+    if isinstance(b, int) and exponent < 0 and not kind.is_floating_point:
+        raise RuntimeError(f"pow: integers to negative integer powers are not allowed, got exponent {exponent}")
     return Pow.apply(a, b)
 
 

@@ -33,8 +33,8 @@ class Transfer(Op):
 
 
 @ops.register
-def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False):
-    """``input`` as another dtype and/or on another device; the tensor itself if nothing changes.
+def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
+    """``input`` as another dtype and/or on another device and/or in another memory order; the tensor itself if nothing changes.
 
     Args:
         args: a dtype, a device, a Tensor to imitate, or device and dtype, in torch's orders.
@@ -53,4 +53,6 @@ def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False):
         out = Transfer.apply(out, backend)
     if dtype is not None and as_dtype(dtype) is not out.dtype:
         out = Cast.apply(out, as_dtype(dtype).numpy)
+    if memory_format is not None:
+        out = ops.contiguous(out, memory_format)
     return ops.clone(out) if copy and out is input else out

@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from ..array import get_default_dtype
+from ..array import as_dtype, get_default_dtype
 from ..array.dtypes import number_dtype, result_type
 from ..autograd import Tensor, ops
 
@@ -86,6 +86,21 @@ def _operand(name, value, device):
     if isinstance(value, np.ndarray):
         return Tensor(value, device=device)
     raise TypeError(f"{name}: expected a Tensor or a number, got {type(value).__name__}")
+
+
+def check_alpha(name: str, alpha, operands) -> None:
+    """Raise RuntimeError for a floating ``alpha`` between integers."""
+    if isinstance(alpha, float) and not common_dtype(operands).is_floating_point:
+        raise RuntimeError(f"{name}: alpha must be an integer for integer tensors, got {alpha}")
+
+
+def scaled(array, alpha):
+    """alpha · array in the array's own type (``array`` may be a number too); alpha = 1 costs nothing."""
+    if alpha == 1:
+        return array
+    if hasattr(array, "dtype") and array.dtype.kind in "iu":
+        alpha = wrap_integer(alpha, as_dtype(array.dtype))
+    return alpha * array
 
 
 def sum_to(xp, grad, shape):

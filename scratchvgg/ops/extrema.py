@@ -113,13 +113,15 @@ class Clamp(Op):
     def backward(ctx, g):
         xp, zero = ctx.xp, g.dtype.type(0)
         x, low, high = ctx.saved
-        below = False if low is None else x < low
-        above = False if high is None else x > high
         crossed = False if low is None or high is None else xp.less(high, low)
-        wants = ctx.needs_input_grad
-        gx = sum_to(xp, xp.where(xp.logical_or(below, above), zero, g), ctx.shapes[0]) if wants[0] else None
-        gl = sum_to(xp, xp.where(xp.logical_and(below, xp.logical_not(crossed)), g, zero), ctx.shapes[1]) if wants[1] else None
-        gh = sum_to(xp, xp.where(xp.logical_or(above, crossed), g, zero), ctx.shapes[2]) if wants[2] else None
+        gx = gl = gh = None
+        if ctx.needs_input_grad[0]:
+            inside = xp.logical_and(True if low is None else x >= low, True if high is None else x <= high)
+            gx = sum_to(xp, xp.where(inside, g, zero), ctx.shapes[0])
+        if ctx.needs_input_grad[1]:
+            gl = sum_to(xp, xp.where(xp.logical_and(x < low, xp.logical_not(crossed)), g, zero), ctx.shapes[1])
+        if ctx.needs_input_grad[2]:
+            gh = sum_to(xp, xp.where(xp.logical_or(x > high, crossed), g, zero), ctx.shapes[2])
         return gx, gl, gh
 
 

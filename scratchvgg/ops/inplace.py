@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..array import parallel_for, ranges
 from ..autograd import Tensor, is_grad_enabled, ops
-from .common import broadcast_shape, check_tensor, common_dtype, is_number, plain_number, wrap_integer
+from .common import broadcast_shape, check_alpha, check_tensor, common_dtype, is_number, plain_number, scaled, wrap_integer
 from .fused import blend
 from .random import overwrite
 
@@ -81,7 +81,10 @@ def add_(input, other, *, alpha=1):
     """``input += alpha · other``."""
     xp = check_tensor("add_", "input", input).backend.xp
 
-    return in_place("add_", input, [other], lambda a, b: ops.add(a, b, alpha=alpha), lambda a, b: _ufunc(xp, "add", a, a, b if alpha == 1 else alpha * b))
+    check_alpha("add_", alpha, [input, other])
+    if alpha != 1 and not isinstance(other, Tensor):
+        other, alpha = alpha * other, 1
+    return in_place("add_", input, [other], lambda a, b: ops.add(a, b, alpha=alpha), lambda a, b: _ufunc(xp, "add", a, a, scaled(b, alpha)))
 
 
 @ops.register
@@ -90,7 +93,10 @@ def sub_(input, other, *, alpha=1):
     xp = check_tensor("sub_", "input", input).backend.xp
     if input.dtype.name == "bool":
         raise RuntimeError("sub_: not defined for bool tensors; use logical_xor")
-    return in_place("sub_", input, [other], lambda a, b: ops.sub(a, b, alpha=alpha), lambda a, b: _ufunc(xp, "subtract", a, a, b if alpha == 1 else alpha * b))
+    check_alpha("sub_", alpha, [input, other])
+    if alpha != 1 and not isinstance(other, Tensor):
+        other, alpha = alpha * other, 1
+    return in_place("sub_", input, [other], lambda a, b: ops.sub(a, b, alpha=alpha), lambda a, b: _ufunc(xp, "subtract", a, a, scaled(b, alpha)))
 
 
 @ops.register

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..autograd import Op, ops
 from .common import broadcast_shape, check_tensor, sum_to
 
@@ -11,6 +13,11 @@ def _product(xp, a, b):
     if a.dtype.itemsize == 2 and a.dtype.kind in "fV":
         return xp.matmul(a.astype(xp.float32), b.astype(xp.float32)).astype(a.dtype)
     return xp.matmul(a, b)
+
+
+def _rows(x):
+    """A stack of matrices as one tall matrix."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class MatMul(Op):
@@ -23,7 +30,7 @@ class MatMul(Op):
         ctx.save(a=a if ctx.needs_input_grad[1] else None, b=b if ctx.needs_input_grad[0] else None)
         ctx.shapes = a.shape, b.shape
         if a.ndim > 2 and b.ndim == 2:  # one tall product instead of many small ones
-            return _product(ctx.xp, a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+            return _product(ctx.xp, _rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
         return _product(ctx.xp, a, b)
 
     @staticmethod
@@ -33,8 +40,7 @@ class MatMul(Op):
         shape_a, shape_b = ctx.shapes
         ga = gb = None
         if len(shape_a) > 2 and len(shape_b) == 2:
-            g = g.reshape(-1, g.shape[-1])
-            a = None if a is None else a.reshape(-1, a.shape[-1])
+            g, a = _rows(g), None if a is None else _rows(a)
         if ctx.needs_input_grad[0]:
             ga = _product(xp, g, b.swapaxes(-1, -2))
             ga = ga.reshape(shape_a) if len(shape_b) == 2 else sum_to(xp, ga, shape_a)

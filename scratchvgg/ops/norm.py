@@ -21,7 +21,7 @@ class Norm(Op):
     def forward(ctx, x, *, p, axes, keepdim):
         xp = ctx.xp
         ctx.p, ctx.axes, ctx.keepdim = p, axes, keepdim
-        wide = xp.abs(x.astype(xp.float32) if x.dtype.itemsize == 2 else x)
+        wide = xp.asarray(xp.abs(x.astype(xp.float32) if x.dtype.itemsize == 2 else x))
         if p == 0:
             out = total(xp, (wide != 0).astype(wide.dtype), axes, True)
         elif math.isinf(p):
@@ -65,8 +65,8 @@ class LogSumExp(Op):
         wide = x.astype(xp.float32) if x.dtype.itemsize == 2 else x
         top = xp.max(wide, axis=axes, keepdims=True, initial=-math.inf)
         top = xp.where(xp.isinf(top), wide.dtype.type(0), top)
-        shifted = xp.subtract(wide, top)
-        out = xp.asarray(top + xp.log(total(xp, xp.exp(shifted, out=shifted if shifted.ndim else None), axes, True)), x.dtype)
+        shifted = xp.asarray(xp.subtract(wide, top))
+        out = xp.asarray(top + xp.log(total(xp, xp.exp(shifted, out=shifted), axes, True)), x.dtype)
         ctx.save(x=x, out=out)
         return out if keepdim else out.reshape([n for d, n in enumerate(x.shape) if d not in axes])
 

@@ -79,7 +79,7 @@ class Var(Op):
         wide = x.astype(xp.float32) if x.dtype.itemsize == 2 else x
         kind = wide.dtype.type
         mean = total(xp, wide, axes, True) / kind(count)
-        difference = wide - mean
+        difference = xp.asarray(wide - mean)
         squares = xp.square(difference, out=difference)
         out = xp.sum(squares, axis=axes, keepdims=keepdim, dtype=xp.float64) / xp.float64(ctx.freedom)
         out = xp.asarray(xp.sqrt(out) if root else out, x.dtype)

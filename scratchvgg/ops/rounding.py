@@ -8,13 +8,16 @@ from .common import check_tensor, promote, sum_to
 
 
 class Step(Op):
-    """A function whose derivative is 0 wherever it exists."""
+    """A function whose derivative is 0 wherever it exists. The sign of NaN is 0, as in torch."""
 
     name = "step"
 
     @staticmethod
     def forward(ctx, x, *, ufunc):
-        return getattr(ctx.xp, ufunc)(x)
+        xp = ctx.xp
+        if ufunc == "sign":
+            return xp.subtract(x > 0, x < 0, dtype=x.dtype)
+        return getattr(xp, ufunc)(x)
 
     @staticmethod
     def backward(ctx, g):
@@ -80,6 +83,8 @@ def _quotient(name, a, b):
     """The operands on one type; integers must not be divided by 0."""
     a, b = promote(name, a, b)
     kind = next(o.dtype for o in (a, b) if isinstance(o, Tensor))
+    if kind.name == "bool":
+        raise RuntimeError(f"{name}: not defined for bools")
     if not kind.is_floating_point and not (b.array.all() if isinstance(b, Tensor) else b):
         raise RuntimeError(f"{name}: ZeroDivisionError: integer division by 0")
     return a, b

@@ -7,6 +7,7 @@ way, and raises, as torch does, where the gaps of the user's own slice do.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -158,35 +159,29 @@ def view(input, *shape):
 def _views_in_torch(array, sizes) -> bool:
     """Could these sizes be a view if the same slice had been cut from memory in logical order?
 
-    Size of the uncut dimension = stride of the next outer dimension in memory / own stride; the strides that those sizes would
-    have in logical order tell which dimensions merge.
+    Two neighbouring dimensions merge if the inner one is whole: if the stride of the next dimension outwards in memory is a
+    multiple of its own extent (more than once its extent where an integer index took a dimension out in between).
     """
     dims = [d for d in range(array.ndim) if array.shape[d] > 1]
-    if any(array.strides[d] == 0 for d in dims):
+    strides = [abs(array.strides[d]) for d in dims]
+    if 0 in strides or strides == sorted(strides, reverse=True):  # stretched, or in logical order already: there is no excuse
         return False
-    outward = sorted(dims, key=lambda d: (abs(array.strides[d]), d))
-    uncut = {d: array.shape[d] for d in dims}
-    for inner, outer in zip(outward, outward[1:], strict=False):
-        uncut[inner] = abs(array.strides[outer]) // abs(array.strides[inner])
-    innermost = abs(array.strides[outward[0]]) // array.itemsize if outward else 1
-    strides, step = {}, innermost
-    for d in reversed(dims):
-        strides[d], step = step, step * uncut[d]
-    groups = []  # sizes of the runs of dimensions that lie gapless behind each other
-    for d in dims:
-        if groups and before == strides[d] * array.shape[d]:
-            groups[-1] *= array.shape[d]
+    outward = sorted(dims, key=lambda d: abs(array.strides[d]))
+    whole = {inner: abs(array.strides[outer]) % abs(array.strides[inner] * array.shape[inner]) == 0 for inner, outer in pairwise(outward)}
+    runs = []  # sizes of the runs of dimensions that merge
+    for place, d in enumerate(dims):
+        if place and whole.get(d, True):
+            runs[-1] *= array.shape[d]
         else:
-            groups.append(array.shape[d])
-        before = strides[d]
+            runs.append(array.shape[d])
     product = 1
     for n in reversed(sizes):  # new sizes must fill each run exactly before the next one starts
         if n == 1:
             continue
-        if product == (groups[-1] if groups else 1):
-            groups, product = groups[:-1], 1
+        if product == runs[-1]:
+            runs, product = runs[:-1], 1
         product *= n
-        if not groups or groups[-1] % product:
+        if not runs or runs[-1] % product:
             return False
     return True
 
