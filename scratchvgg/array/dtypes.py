@@ -14,7 +14,7 @@ import numpy as np
 _BOOL, _INTEGER, _FLOATING = 0, 1, 2
 
 
-class dtype:  # noqa: N801 - torch's spelling
+class dtype:
     """One element type. Compare with ``==`` or ``is``; ``.numpy`` is the NumPy dtype, ``.itemsize`` its bytes."""
 
     __slots__ = ("name", "itemsize", "category", "_numpy")

@@ -113,7 +113,7 @@ def _run_region(task, items) -> list[tuple[int, BaseException]]:
                     return
                 try:
                     task(item)
-                except BaseException as error:  # noqa: BLE001 - raised in the caller by parallel_for
+                except BaseException as error:
                     failures.append((number, error))
         finally:
             _inside.tile = False

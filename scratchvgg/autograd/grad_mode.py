@@ -62,19 +62,19 @@ class _PlainSwitch(_Switch):
         return self if function is None else self(function)
 
 
-class no_grad(_PlainSwitch):  # noqa: N801 - torch's spelling
+class no_grad(_PlainSwitch):
     """Record nothing: results do not require grad. Context manager or decorator."""
 
     values = {"grad": False}
 
 
-class enable_grad(_PlainSwitch):  # noqa: N801
+class enable_grad(_PlainSwitch):
     """Record again inside a :class:`no_grad` region."""
 
     values = {"grad": True}
 
 
-class inference_mode(_Switch):  # noqa: N801
+class inference_mode(_Switch):
     """As :class:`no_grad`, and the results can never take part in a recorded operation later.
 
     Args:
@@ -90,7 +90,7 @@ class inference_mode(_Switch):  # noqa: N801
         return self
 
 
-class set_grad_enabled(_Switch):  # noqa: N801
+class set_grad_enabled(_Switch):
     """Set recording on or off: at once when called, or for a ``with`` block."""
 
     def __init__(self, mode: bool):
@@ -102,7 +102,7 @@ class set_grad_enabled(_Switch):  # noqa: N801
         return self
 
 
-class set_detect_anomaly(_Switch):  # noqa: N801
+class set_detect_anomaly(_Switch):
     """Turn anomaly mode on or off (see :mod:`scratchvgg.autograd.anomaly`): at once, or for a ``with`` block."""
 
     def __init__(self, mode: bool):
@@ -114,7 +114,7 @@ class set_detect_anomaly(_Switch):  # noqa: N801
         return self
 
 
-class detect_anomaly(_PlainSwitch):  # noqa: N801
+class detect_anomaly(_PlainSwitch):
     """Check every result and every gradient for NaN and Inf; the first one raises, naming the operation and where it was called."""
 
     values = {"anomaly": True}

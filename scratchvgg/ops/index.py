@@ -152,8 +152,9 @@ def parse_index(index, shape):
             picks[place] = np.zeros(int(item), np.int64)
             place += 1
         elif _is_mask(item):
-            if item.shape != tuple(shape[dim : dim + item.ndim]):
-                raise IndexError(f"index: a mask of shape {item.shape} does not match the sizes {tuple(shape[dim : dim + item.ndim])} at dimension {dim}")
+            sizes = tuple(shape[dim : dim + item.ndim])
+            if item.shape != sizes:
+                raise IndexError(f"index: a mask of shape {item.shape} does not match the sizes {sizes} at dimension {dim}")
             for found in item.nonzero():
                 basic.append(slice(None))
                 picks[place] = found

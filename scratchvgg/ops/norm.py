@@ -21,13 +21,14 @@ class Norm(Op):
     def forward(ctx, x, *, p, axes, keepdim):
         xp = ctx.xp
         ctx.p, ctx.axes, ctx.keepdim = p, axes, keepdim
-        wide = xp.asarray(xp.abs(x.astype(xp.float32) if x.dtype.itemsize == 2 else x))
+        wide = x.astype(xp.float32) if x.dtype.itemsize == 2 else x
+        wide = xp.asarray(xp.square(wide) if p == 2 else xp.abs(wide))
         if p == 0:
             out = total(xp, (wide != 0).astype(wide.dtype), axes, True)
         elif math.isinf(p):
             out = (xp.max if p > 0 else xp.min)(wide, axis=axes, keepdims=True, **({"initial": 0} if p > 0 else {}))
         elif p == 2:
-            out = xp.sqrt(total(xp, xp.square(wide, out=wide), axes, True))
+            out = xp.sqrt(total(xp, wide, axes, True))
         else:
             out = total(xp, wide if p == 1 else xp.power(wide, p), axes, True) ** wide.dtype.type(1 / p)
         out = xp.asarray(out, x.dtype)

@@ -9,8 +9,13 @@ from scratchvgg.array import Device, get_backend
 
 @pytest.mark.parametrize(
     ("spec", "kind", "index", "text"),
-    [("cpu", "cpu", None, "cpu"), ("cpu:0", "cpu", None, "cpu"), ("cuda", "cuda", 0, "cuda:0"), ("cuda:3", "cuda", 3, "cuda:3"),
-     ("emulator", "emulator", 0, "emulator:0")],
+    [
+        ("cpu", "cpu", None, "cpu"),
+        ("cpu:0", "cpu", None, "cpu"),
+        ("cuda", "cuda", 0, "cuda:0"),
+        ("cuda:3", "cuda", 3, "cuda:3"),
+        ("emulator", "emulator", 0, "emulator:0"),
+    ],
 )
 def test_parsing(spec, kind, index, text):
     device = Device(spec)

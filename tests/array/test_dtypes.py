@@ -14,7 +14,9 @@ PAIRS = list(itertools.product(ALL, ALL))
 
 @pytest.mark.parametrize(("a", "b"), PAIRS, ids=str)
 def test_promotion_table(torch, a, b):
-    assert promote_types(a, b).name == str(torch.promote_types(getattr(torch, a.name), getattr(torch, b.name))).removeprefix("torch.")
+    assert promote_types(a, b).name == str(torch.promote_types(getattr(torch, a.name), getattr(torch, b.name))).removeprefix(
+        "torch."
+    )
 
 
 @pytest.mark.parametrize(("a", "b"), PAIRS, ids=str)
@@ -39,7 +41,11 @@ def test_spellings(spec):
 
 def test_python_types_and_short_names():
     assert [as_dtype(s) for s in (int, bool, "half", "double", "long")] == [
-        dtypes.int64, dtypes.bool_, dtypes.float16, dtypes.float64, dtypes.int64,
+        dtypes.int64,
+        dtypes.bool_,
+        dtypes.float16,
+        dtypes.float64,
+        dtypes.int64,
     ]
 
 

@@ -11,7 +11,12 @@ def test_the_state_is_all_there_is():
     a.normal((3,)), a.uniform((7,)), a.permutation(4)
     b = Generator()
     b.set_state(a.get_state())
-    for draw in (lambda g: g.normal((5,)), lambda g: g.integers(0, 10, (3, 3)), lambda g: g.permutation(9), lambda g: g.bits((2,))):
+    for draw in (
+        lambda g: g.normal((5,)),
+        lambda g: g.integers(0, 10, (3, 3)),
+        lambda g: g.permutation(9),
+        lambda g: g.bits((2,)),
+    ):
         np.testing.assert_array_equal(draw(a), draw(b))
     assert a.get_state() == b.get_state()
 
@@ -33,7 +38,11 @@ def test_normal_fills_reserve_whole_pairs():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_fills_are_in_logical_order_whatever_the_strides(kind, dtype):
     expected = getattr(Generator(1), kind)((2, 3, 4, 5), dtype)
-    for lay in (lambda a: a, lambda a: np.empty((2, 4, 5, 3), dtype).transpose(0, 3, 1, 2), lambda a: np.empty((2, 3, 4, 10), dtype)[..., ::-2]):
+    for lay in (
+        lambda a: a,
+        lambda a: np.empty((2, 4, 5, 3), dtype).transpose(0, 3, 1, 2),
+        lambda a: np.empty((2, 3, 4, 10), dtype)[..., ::-2],
+    ):
         array, generator = lay(np.empty((2, 3, 4, 5), dtype)), Generator(1)
         getattr(generator, f"fill_{kind}")(array)
         np.testing.assert_array_equal(array, expected)

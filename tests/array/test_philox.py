@@ -11,7 +11,11 @@ ONES = 0xFFFFFFFF
 KNOWN = [  # counter, key, words: Random123's kat_vectors for philox4x32-10
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((ONES,) * 4, (ONES,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
 ]
 DRAWS = [
     lambda offset, count: philox.random_words(7, 3, offset, count),
@@ -96,5 +100,7 @@ def test_streams_and_seeds_differ():
 
 
 def test_words_for():
-    counts = [philox.words_for(*a) for a in (("words", 5), ("words64", 5), ("uniform", 5), ("uniform", 5, "float64"), ("normal", 5))]
+    counts = [
+        philox.words_for(*a) for a in (("words", 5), ("words64", 5), ("uniform", 5), ("uniform", 5, "float64"), ("normal", 5))
+    ]
     assert counts == [5, 10, 5, 10, 6] and philox.words_for("normal", 5, "float64") == 12

@@ -77,7 +77,10 @@ def test_retain_grad():
 
 def test_anomaly_mode_names_the_forward_operation_and_the_line():
     x = leaf(1.0, -1.0)
-    with sv.autograd.detect_anomaly(), pytest.raises(RuntimeError, match=r"(?s)Log made the first NaN.*output 0, shape \(2,\).*x\.log\(\)"):
+    with (
+        sv.autograd.detect_anomaly(),
+        pytest.raises(RuntimeError, match=r"(?s)Log made the first NaN.*output 0, shape \(2,\).*x\.log\(\)"),
+    ):
         x.log()  # the line that is looked for: x.log()
     assert not np.isfinite(x.log().detach().numpy()).all()  # outside nobody looks
 

@@ -15,7 +15,14 @@ def leaf(value=x0):
 
 def test_a_leaf_that_requires_grad_is_refused():
     x = leaf()
-    for write in (lambda: x.add_(1), lambda: x.zero_(), lambda: x.normal_(), lambda: x.__setitem__(0, 1.0), lambda: x[0].mul_(2), lambda: x.relu_()):
+    for write in (
+        lambda: x.add_(1),
+        lambda: x.zero_(),
+        lambda: x.normal_(),
+        lambda: x.__setitem__(0, 1.0),
+        lambda: x[0].mul_(2),
+        lambda: x.relu_(),
+    ):
         with pytest.raises(RuntimeError, match="leaf"):
             write()
     np.testing.assert_array_equal(x.detach(), x0)
@@ -26,7 +33,13 @@ def test_a_leaf_that_requires_grad_is_refused():
 
 
 def test_backward_names_the_operation_whose_memory_was_changed():
-    for change in (lambda y: y.add_(1), lambda y: y.detach().add_(1), lambda y: y.data.zero_(), lambda y: y[0].detach().zero_(), lambda y: y.view(-1).add_(1)):
+    for change in (
+        lambda y: y.add_(1),
+        lambda y: y.detach().add_(1),
+        lambda y: y.data.zero_(),
+        lambda y: y[0].detach().zero_(),
+        lambda y: y.view(-1).add_(1),
+    ):
         x = leaf()
         y = x * 1
         z = y.square().sum()
@@ -64,12 +77,26 @@ def test_expanded_and_read_only_memory_is_refused():
 
 
 IN_PLACE = {
-    "add_": lambda a, b: a.add_(b, alpha=3), "sub_": lambda a, b: a.sub_(b), "mul_": lambda a, b: a.mul_(b), "div_": lambda a, b: a.div_(b),
-    "pow_": lambda a, b: a.pow_(3), "neg_": lambda a, b: a.neg_(), "exp_": lambda a, b: a.exp_(), "abs_": lambda a, b: a.abs_(),
-    "clamp_": lambda a, b: a.clamp_(-1, 1.2), "lerp_": lambda a, b: a.lerp_(b, 0.3), "addcmul_": lambda a, b: a.addcmul_(b, b, value=0.5),
-    "addcdiv_": lambda a, b: a.addcdiv_(a * 1, b), "masked_fill_": lambda a, b: a.masked_fill_(a > 0, 7.0), "copy_": lambda a, b: a.copy_(b),
-    "fill_": lambda a, b: a.fill_(2.0), "zero_": lambda a, b: a.zero_(), "relu_": lambda a, b: a.relu_(), "setitem": lambda a, b: _set(a, b),
-    "+=": lambda a, b: _iadd(a, b), "mul_ broadcast": lambda a, b: a.mul_(b[:1]),
+    "add_": lambda a, b: a.add_(b, alpha=3),
+    "sub_": lambda a, b: a.sub_(b),
+    "mul_": lambda a, b: a.mul_(b),
+    "div_": lambda a, b: a.div_(b),
+    "pow_": lambda a, b: a.pow_(3),
+    "neg_": lambda a, b: a.neg_(),
+    "exp_": lambda a, b: a.exp_(),
+    "abs_": lambda a, b: a.abs_(),
+    "clamp_": lambda a, b: a.clamp_(-1, 1.2),
+    "lerp_": lambda a, b: a.lerp_(b, 0.3),
+    "addcmul_": lambda a, b: a.addcmul_(b, b, value=0.5),
+    "addcdiv_": lambda a, b: a.addcdiv_(a * 1, b),
+    "masked_fill_": lambda a, b: a.masked_fill_(a > 0, 7.0),
+    "copy_": lambda a, b: a.copy_(b),
+    "fill_": lambda a, b: a.fill_(2.0),
+    "zero_": lambda a, b: a.zero_(),
+    "relu_": lambda a, b: a.relu_(),
+    "setitem": lambda a, b: _set(a, b),
+    "+=": lambda a, b: _iadd(a, b),
+    "mul_ broadcast": lambda a, b: a.mul_(b[:1]),
     "sqrt_": lambda a, b: a.abs_().sqrt_(),
 }
 
@@ -125,11 +152,23 @@ def test_gradient_of_a_chain_of_writes():
 
 @pytest.mark.parametrize(
     ("write", "error"),
-    [(lambda x: x.long().add_(1.5), "can't be cast"), (lambda x: x.long().div_(2), "can't be cast"), (lambda x: x.long().mul_(x), "can't be cast"),
-     (lambda x: (x > 0).add_(1), "can't be cast"), (lambda x: x.add_(sv.ones(2, 2, 3)), "broadcast shape"), (lambda x: x[:1].add_(x), "broadcast shape"),
-     (lambda x: x.add_(sv.ones(2)), "do not broadcast"), (lambda x: x.copy_(sv.ones(5)), "broadcast"), (lambda x: x.fill_(sv.ones(2)), "0-dimensional"),
-     (lambda x: x.masked_fill_(x, 0), "bool"), (lambda x: x.long().normal_(), "floating"), (lambda x: x.normal_(0, -1), "std"),
-     (lambda x: x.uniform_(1, 0), "low"), (lambda x: x.bernoulli_(2), "p must be"), (lambda x: x.clamp_(), "at least one")],
+    [
+        (lambda x: x.long().add_(1.5), "can't be cast"),
+        (lambda x: x.long().div_(2), "can't be cast"),
+        (lambda x: x.long().mul_(x), "can't be cast"),
+        (lambda x: (x > 0).add_(1), "can't be cast"),
+        (lambda x: x.add_(sv.ones(2, 2, 3)), "broadcast shape"),
+        (lambda x: x[:1].add_(x), "broadcast shape"),
+        (lambda x: x.add_(sv.ones(2)), "do not broadcast"),
+        (lambda x: x.copy_(sv.ones(5)), "broadcast"),
+        (lambda x: x.fill_(sv.ones(2)), "0-dimensional"),
+        (lambda x: x.masked_fill_(x, 0), "bool"),
+        (lambda x: x.long().normal_(), "floating"),
+        (lambda x: x.normal_(0, -1), "std"),
+        (lambda x: x.uniform_(1, 0), "low"),
+        (lambda x: x.bernoulli_(2), "p must be"),
+        (lambda x: x.clamp_(), "at least one"),
+    ],
 )
 def test_what_torch_refuses(write, error):
     x = sv.tensor(x0)
@@ -142,7 +181,9 @@ def test_unrecorded_writes_stay_in_their_memory_and_count():
     x = sv.from_numpy(np.zeros((3, 200_000), np.float32))
     array, version = x.array, x.version.value
     other = sv.ones(3, 200_000)
-    x.add_(other, alpha=2).mul_(3).sub_(1).div_(5).lerp_(other, 0.5).addcmul_(other, other, value=2).addcdiv_(other, other, value=-1)
+    x.add_(other, alpha=2).mul_(3).sub_(1).div_(5).lerp_(other, 0.5).addcmul_(other, other, value=2).addcdiv_(
+        other, other, value=-1
+    )
     assert x.array is array and x.version.value == version + 7
     np.testing.assert_allclose(array, 2, rtol=1e-6)
 

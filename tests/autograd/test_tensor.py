@@ -11,8 +11,24 @@ from scratchvgg.autograd import ops
 
 
 def test_types_of_new_tensors(torch):
-    for data in (1, 1.5, True, [1, 2], [1.0, 2], [[True, False]], [], [1, True], np.float64(2), np.float32(2), np.int32(3),
-                 np.zeros(2), np.zeros(2, np.float32), np.arange(3), np.zeros(2, np.uint8), [np.float32(1), 2.0]):
+    for data in (
+        1,
+        1.5,
+        True,
+        [1, 2],
+        [1.0, 2],
+        [[True, False]],
+        [],
+        [1, True],
+        np.float64(2),
+        np.float32(2),
+        np.int32(3),
+        np.zeros(2),
+        np.zeros(2, np.float32),
+        np.arange(3),
+        np.zeros(2, np.uint8),
+        [np.float32(1), 2.0],
+    ):
         ours, theirs = sv.tensor(data), torch.tensor(data)
         assert (ours.dtype.name, tuple(ours.shape)) == (str(theirs.dtype).removeprefix("torch."), tuple(theirs.shape)), data
     assert sv.tensor([1, 2], dtype=sv.float16).dtype is sv.float16 and sv.tensor([sv.tensor(1.0), 2.0]).shape == (2,)
@@ -21,7 +37,15 @@ def test_types_of_new_tensors(torch):
 def test_default_dtype():
     try:
         sv.set_default_dtype(sv.float64)
-        made = [sv.tensor(1.5), sv.zeros(2), sv.randn(2), sv.tensor([1, 2]) / 2, sv.arange(0.0, 1.0, 0.5), sv.tensor([1, 2]).exp(), sv.full((1,), 1.5)]
+        made = [
+            sv.tensor(1.5),
+            sv.zeros(2),
+            sv.randn(2),
+            sv.tensor([1, 2]) / 2,
+            sv.arange(0.0, 1.0, 0.5),
+            sv.tensor([1, 2]).exp(),
+            sv.full((1,), 1.5),
+        ]
         assert all(t.dtype is sv.float64 for t in made)
     finally:
         sv.set_default_dtype(sv.float32)
@@ -81,7 +105,12 @@ def test_deepcopy():
     x = sv.ones(2, 3, requires_grad=True)
     (x * 2).sum().backward()
     y = copy.deepcopy(x)
-    assert y.requires_grad and y.is_leaf and not np.shares_memory(x.array, y.array) and not np.shares_memory(x.grad.array, y.grad.array)
+    assert (
+        y.requires_grad
+        and y.is_leaf
+        and not np.shares_memory(x.array, y.array)
+        and not np.shares_memory(x.grad.array, y.grad.array)
+    )
     np.testing.assert_array_equal(y.grad, x.grad)
     (a, b) = copy.deepcopy([x, x])
     assert a is b
@@ -100,14 +129,16 @@ def test_pickling(dtype):
 
 @pytest.mark.parametrize(
     ("make", "text"),
-    [(lambda: sv.tensor([[1.0, 2.0]], requires_grad=True), "tensor([[1., 2.]], requires_grad=True)"),
-     (lambda: sv.tensor([1, 2]), "tensor([1, 2])"),
-     (lambda: sv.tensor(1.5), "tensor(1.5000)"),
-     (lambda: sv.tensor([True, False]), "tensor([ True, False])"),
-     (lambda: sv.tensor([0.25, 1e-3, 2.0]), "tensor([2.5000e-01, 1.0000e-03, 2.0000e+00])"),
-     (lambda: sv.zeros(0), "tensor([])"),
-     (lambda: sv.tensor([0.5], dtype=sv.float64), "tensor([0.5000], dtype=scratchvgg.float64)"),
-     (lambda: sv.tensor([2.0], requires_grad=True) * 2, "tensor([4.], grad_fn=<MulBackward>)")],
+    [
+        (lambda: sv.tensor([[1.0, 2.0]], requires_grad=True), "tensor([[1., 2.]], requires_grad=True)"),
+        (lambda: sv.tensor([1, 2]), "tensor([1, 2])"),
+        (lambda: sv.tensor(1.5), "tensor(1.5000)"),
+        (lambda: sv.tensor([True, False]), "tensor([ True, False])"),
+        (lambda: sv.tensor([0.25, 1e-3, 2.0]), "tensor([2.5000e-01, 1.0000e-03, 2.0000e+00])"),
+        (lambda: sv.zeros(0), "tensor([])"),
+        (lambda: sv.tensor([0.5], dtype=sv.float64), "tensor([0.5000], dtype=scratchvgg.float64)"),
+        (lambda: sv.tensor([2.0], requires_grad=True) * 2, "tensor([4.], grad_fn=<MulBackward>)"),
+    ],
 )
 def test_repr_looks_like_torchs(make, text):
     assert repr(make()) == text
@@ -134,7 +165,13 @@ def test_numbers():
 def test_sizes():
     x = sv.zeros(2, 3, 4)
     assert x.size() == x.shape == (2, 3, 4) and x.size(-1) == 4 and x.shape.numel() == x.numel() == 24 and x.dim() == x.ndim == 3
-    assert len(x) == 2 and [r.shape for r in x] == [(3, 4)] * 2 and x.stride() == (12, 4, 1) and x.element_size() == 4 and x.nbytes == 96
+    assert (
+        len(x) == 2
+        and [r.shape for r in x] == [(3, 4)] * 2
+        and x.stride() == (12, 4, 1)
+        and x.element_size() == 4
+        and x.nbytes == 96
+    )
     assert repr(x.shape) == "Size([2, 3, 4])" and 0.0 in x and 1.0 not in x
 
 
@@ -166,19 +203,54 @@ ONE = "exp log sqrt rsqrt square reciprocal sin cos erf abs sign floor ceil trun
 ONE += "isnan clone contiguous t flatten tril triu nonzero unique zeros_like ones_like rand_like randn_like norm"
 FORMS = {
     **{name: (lambda x, name=name: getattr(ops, name)(x)) for name in ONE.split()},
-    **{f"{name} scalar": (lambda x, name=name: getattr(ops, name)(x, 2.5)) for name in "add sub mul div pow floor_divide remainder".split()},
-    **{f"{name} numpy scalar": (lambda x, name=name: getattr(ops, name)(x, np.float64(2.5))) for name in "add sub mul div pow maximum".split()},
-    **{f"{name} reversed": (lambda x, name=name: getattr(ops, name)(np.float64(2.5), x)) for name in "add sub mul div pow".split()},
-    **{f"{name} 0-d float64": (lambda x, name=name: getattr(ops, name)(x, sv.tensor(2.5, dtype=sv.float64))) for name in "add sub mul div pow".split()},
-    **{f"{name} tensor": (lambda x, name=name: getattr(ops, name)(x, x)) for name in "add sub mul div pow maximum minimum matmul floor_divide".split()},
-    **{f"{name} integers": (lambda x, name=name: getattr(ops, name)(x, sv.arange(1, 4))) for name in "add sub mul div pow maximum".split()},
-    **{f"{name} along": (lambda x, name=name: getattr(ops, name)(x, 0)) for name in "sum mean prod var std cumsum logsumexp softmax log_softmax".split()},
-    "integer mean": lambda x: ops.div(sv.tensor([1, 2]), 2), "integer exp": lambda x: sv.tensor([1, 2]).exp(), "integer sqrt": lambda x: sv.tensor([1]).sqrt(),
-    "clamp": lambda x: x.clamp(np.float64(0.1), 2), "where": lambda x: ops.where(x > 1, x, 0.5), "lerp": lambda x: x.lerp(x * 2, 0.25),
-    "addcmul": lambda x: ops.addcmul(x, x, x, value=0.5), "addcdiv": lambda x: ops.addcdiv(x, x, x, value=0.5), "masked_fill": lambda x: x.masked_fill(x > 1, 0.5),
-    "index": lambda x: x[sv.tensor([0, 2])], "topk": lambda x: x.topk(2)[0], "sort": lambda x: x.sort()[0], "max": lambda x: x.max(0)[0], "norm 3": lambda x: x.norm(3),
-    "cat": lambda x: ops.cat([x, x]), "round": lambda x: x.round(decimals=1), "normal_": lambda x: (x * 1).normal_(0.5, 2.0), "bernoulli": lambda x: ops.bernoulli(x / 10),
-    "gather": lambda x: x.gather(0, sv.zeros(1, 3, dtype=sv.int64)), "bincount": lambda x: ops.bincount(sv.tensor([0, 1]), x[0, :2]),
+    **{
+        f"{name} scalar": (lambda x, name=name: getattr(ops, name)(x, 2.5))
+        for name in "add sub mul div pow floor_divide remainder".split()
+    },
+    **{
+        f"{name} numpy scalar": (lambda x, name=name: getattr(ops, name)(x, np.float64(2.5)))
+        for name in "add sub mul div pow maximum".split()
+    },
+    **{
+        f"{name} reversed": (lambda x, name=name: getattr(ops, name)(np.float64(2.5), x))
+        for name in "add sub mul div pow".split()
+    },
+    **{
+        f"{name} 0-d float64": (lambda x, name=name: getattr(ops, name)(x, sv.tensor(2.5, dtype=sv.float64)))
+        for name in "add sub mul div pow".split()
+    },
+    **{
+        f"{name} tensor": (lambda x, name=name: getattr(ops, name)(x, x))
+        for name in "add sub mul div pow maximum minimum matmul floor_divide".split()
+    },
+    **{
+        f"{name} integers": (lambda x, name=name: getattr(ops, name)(x, sv.arange(1, 4)))
+        for name in "add sub mul div pow maximum".split()
+    },
+    **{
+        f"{name} along": (lambda x, name=name: getattr(ops, name)(x, 0))
+        for name in "sum mean prod var std cumsum logsumexp softmax log_softmax".split()
+    },
+    "integer mean": lambda x: ops.div(sv.tensor([1, 2]), 2),
+    "integer exp": lambda x: sv.tensor([1, 2]).exp(),
+    "integer sqrt": lambda x: sv.tensor([1]).sqrt(),
+    "clamp": lambda x: x.clamp(np.float64(0.1), 2),
+    "where": lambda x: ops.where(x > 1, x, 0.5),
+    "lerp": lambda x: x.lerp(x * 2, 0.25),
+    "addcmul": lambda x: ops.addcmul(x, x, x, value=0.5),
+    "addcdiv": lambda x: ops.addcdiv(x, x, x, value=0.5),
+    "masked_fill": lambda x: x.masked_fill(x > 1, 0.5),
+    "index": lambda x: x[sv.tensor([0, 2])],
+    "topk": lambda x: x.topk(2)[0],
+    "sort": lambda x: x.sort()[0],
+    "max": lambda x: x.max(0)[0],
+    "norm 3": lambda x: x.norm(3),
+    "cat": lambda x: ops.cat([x, x]),
+    "round": lambda x: x.round(decimals=1),
+    "normal_": lambda x: (x * 1).normal_(0.5, 2.0),
+    "bernoulli": lambda x: ops.bernoulli(x / 10),
+    "gather": lambda x: x.gather(0, sv.zeros(1, 3, dtype=sv.int64)),
+    "bincount": lambda x: ops.bincount(sv.tensor([0, 1]), x[0, :2]),
 }
 
 

@@ -14,8 +14,15 @@ from .twins import assert_equal, plain, same, same_error
 
 DTYPES = ["float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"]
 OPERATIONS = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-    "eq": lambda a, b: a == b, "lt": lambda a, b: a < b, "pow": lambda a, b: a**b, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "eq": lambda a, b: a == b,
+    "lt": lambda a, b: a < b,
+    "pow": lambda a, b: a**b,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
 }
 
 
@@ -56,7 +63,10 @@ def test_types_of_tensor_and_number(torch, name, dtype, number, left):
         assert_equal(plain(run(sv)), expected)
 
 
-@given(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0), st.sampled_from(["add", "sub", "mul", "div"]))
+@given(
+    hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3, min_side=0),
+    st.sampled_from(["add", "sub", "mul", "div"]),
+)
 def test_broadcasting_and_its_gradients(shapes, name):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
@@ -67,7 +77,15 @@ def test_broadcasting_and_its_gradients(shapes, name):
 def test_integers_wrap(torch):
     for number in (300, -1, -300):
         for dtype in ("uint8", "int8"):
-            same(torch, lambda t, a, n=number, d=dtype: [a.to(getattr(t, d)) + n, a.to(getattr(t, d)) * n, a.to(getattr(t, d)) == n % 256], [100, 44])
+            same(
+                torch,
+                lambda t, a, n=number, d=dtype: [
+                    a.to(getattr(t, d)) + n,
+                    a.to(getattr(t, d)) * n,
+                    a.to(getattr(t, d)) == n % 256,
+                ],
+                [100, 44],
+            )
 
 
 def test_integer_powers(torch):
@@ -96,9 +114,18 @@ def test_gradients_at_the_edges_of_pow(torch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda t: t.ones(3) + t.ones(2), lambda t: t.ones(2, 3) * t.ones(3, 2), lambda t: t.ones(2) + "a", lambda t: t.ones(2) - None,
-     lambda t: -t.tensor([True]), lambda t: t.tensor([True]) - t.tensor([False]), lambda t: t.tensor([True]) - True,
-     lambda t: t.add(t.tensor([1]), t.tensor([1]), alpha=0.5), lambda t: t.maximum(t.ones(3), t.ones(4)), lambda t: t.lerp(t.ones(2), t.ones(3), 0.5)],
+    [
+        lambda t: t.ones(3) + t.ones(2),
+        lambda t: t.ones(2, 3) * t.ones(3, 2),
+        lambda t: t.ones(2) + "a",
+        lambda t: t.ones(2) - None,
+        lambda t: -t.tensor([True]),
+        lambda t: t.tensor([True]) - t.tensor([False]),
+        lambda t: t.tensor([True]) - True,
+        lambda t: t.add(t.tensor([1]), t.tensor([1]), alpha=0.5),
+        lambda t: t.maximum(t.ones(3), t.ones(4)),
+        lambda t: t.lerp(t.ones(2), t.ones(3), 0.5),
+    ],
 )
 def test_what_torch_refuses(torch, wrong):
     same_error(torch, wrong)
@@ -110,7 +137,11 @@ def test_remainder_has_the_sign_of_the_divisor(torch):
 
 
 def test_rounding_of_halves_and_infinities(torch):
-    same(torch, lambda t, x: [x.round(), x.floor(), x.ceil(), x.trunc(), x.sign()], [0.5, 1.5, -0.5, 2.5, float("inf"), float("nan"), -3.2])
+    same(
+        torch,
+        lambda t, x: [x.round(), x.floor(), x.ceil(), x.trunc(), x.sign()],
+        [0.5, 1.5, -0.5, 2.5, float("inf"), float("nan"), -3.2],
+    )
     same(torch, lambda t, x: [x.round(decimals=2), x.round(decimals=-1)], [1.234, 15.0, 25.0, -7.77])
     same(torch, lambda t, x: [x.floor(), x.sign(), x.abs(), x.square(), x.exp(), x.reciprocal(), x.round()], [1, -2, 3])
     same(torch, lambda t, x: [x.sign(), x.square(), x.sqrt()], [True, False])

@@ -28,15 +28,40 @@ def test_transposed_factors(torch, swap):
 def test_half_and_integers(torch):
     rng = np.random.default_rng(0)
     same(torch, lambda _, a, b: a @ b, rng.integers(-5, 5, (3, 4)), rng.integers(-5, 5, (4, 2)))
-    same(torch, lambda _, a, b: a @ b, rng.normal(size=(3, 64)).astype(np.float16), rng.normal(size=(64, 2)).astype(np.float16), grad=True)
+    same(
+        torch,
+        lambda _, a, b: a @ b,
+        rng.normal(size=(3, 64)).astype(np.float16),
+        rng.normal(size=(64, 2)).astype(np.float16),
+        grad=True,
+    )
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda t, x: x @ t.ones(2), lambda t, x: x @ t.ones(3).double(), lambda t, x: x.mm(t.ones(3)), lambda t, x: t.dot(x, x), lambda t, x: x @ t.tensor(1.0), lambda t, x: x.bmm(x),
-     lambda t, x: t.ones(2, 3, 4) @ t.ones(3, 4, 5), lambda t, x: x @ x, lambda t, x: t.dot(t.ones(2), t.ones(3)), lambda t, x: t.outer(x, x), lambda t, x: x @ 2.0,
-     lambda t, x: t.ones(2, 2, 3).bmm(t.ones(3, 3, 2)), lambda t, x: x & x, lambda t, x: ~x, lambda t, x: t.allclose(x, x.double()), lambda t, x: t.isclose(x, x.double()),
-     lambda t, x: x.lerp(x.double(), 0.5), lambda t, x: t.addcdiv(x.long(), x.long(), x.long()), lambda t, x: x.bool().abs(), lambda t, x: x < "a", lambda t, x: x == t.ones(4)],
+    [
+        lambda t, x: x @ t.ones(2),
+        lambda t, x: x @ t.ones(3).double(),
+        lambda t, x: x.mm(t.ones(3)),
+        lambda t, x: t.dot(x, x),
+        lambda t, x: x @ t.tensor(1.0),
+        lambda t, x: x.bmm(x),
+        lambda t, x: t.ones(2, 3, 4) @ t.ones(3, 4, 5),
+        lambda t, x: x @ x,
+        lambda t, x: t.dot(t.ones(2), t.ones(3)),
+        lambda t, x: t.outer(x, x),
+        lambda t, x: x @ 2.0,
+        lambda t, x: t.ones(2, 2, 3).bmm(t.ones(3, 3, 2)),
+        lambda t, x: x & x,
+        lambda t, x: ~x,
+        lambda t, x: t.allclose(x, x.double()),
+        lambda t, x: t.isclose(x, x.double()),
+        lambda t, x: x.lerp(x.double(), 0.5),
+        lambda t, x: t.addcdiv(x.long(), x.long(), x.long()),
+        lambda t, x: x.bool().abs(),
+        lambda t, x: x < "a",
+        lambda t, x: x == t.ones(4),
+    ],
 )
 def test_what_torch_refuses(torch, wrong):
     same_error(torch, lambda t: wrong(t, t.arange(6.0).reshape(2, 3)))
@@ -51,18 +76,46 @@ def test_comparison_of_whole_tensors():
 
 
 def test_logic(torch):
-    same(torch, lambda t, a, b: [a & b, a | b, a ^ b, ~a, a & 3, a.logical_and(b), a.logical_or(b), a.logical_xor(b), a.logical_not()], [0, 1, 6, -1], [3, 0, 5, 7])
+    same(
+        torch,
+        lambda t, a, b: [a & b, a | b, a ^ b, ~a, a & 3, a.logical_and(b), a.logical_or(b), a.logical_xor(b), a.logical_not()],
+        [0, 1, 6, -1],
+        [3, 0, 5, 7],
+    )
     same(torch, lambda t, a, b: [a & b, a | b, a ^ b, ~a, a & True], [True, False], [True, True])
     same(torch, lambda t, a: [a.logical_not(), a.logical_and(a), a.all(), a.any()], [0.0, 0.5, float("nan")])
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda t: t.zeros(()), lambda t: t.zeros(2, 0), lambda t: t.ones((2,), dtype=t.bool), lambda t: t.full((2,), True), lambda t: t.full([2], 3), lambda t: t.full((), 2.5),
-     lambda t: t.arange(3), lambda t: t.arange(3.0), lambda t: t.arange(1, 2, 0.3), lambda t: t.arange(0, 1, 0.1), lambda t: t.arange(5, 1, -2), lambda t: t.arange(1, 1),
-     lambda t: t.arange(3, dtype=t.float64), lambda t: t.arange(0.5, 4), lambda t: t.linspace(0, 1, 0), lambda t: t.linspace(0, 1, 1), lambda t: t.linspace(-1, 1, 7),
-     lambda t: t.linspace(0, 10, 3, dtype=t.int64), lambda t: t.eye(2, 3), lambda t: t.eye(0), lambda t: t.ones(2).new_zeros(3), lambda t: t.ones(2).long().new_full((2,), 7),
-     lambda t: t.ones(2).double().new_tensor([1, 2]), lambda t: t.zeros_like(t.arange(3), dtype=t.float32), lambda t: t.full_like(t.ones(2), 3), lambda t: t.ones(2).new_ones((1, 2))],
+    [
+        lambda t: t.zeros(()),
+        lambda t: t.zeros(2, 0),
+        lambda t: t.ones((2,), dtype=t.bool),
+        lambda t: t.full((2,), True),
+        lambda t: t.full([2], 3),
+        lambda t: t.full((), 2.5),
+        lambda t: t.arange(3),
+        lambda t: t.arange(3.0),
+        lambda t: t.arange(1, 2, 0.3),
+        lambda t: t.arange(0, 1, 0.1),
+        lambda t: t.arange(5, 1, -2),
+        lambda t: t.arange(1, 1),
+        lambda t: t.arange(3, dtype=t.float64),
+        lambda t: t.arange(0.5, 4),
+        lambda t: t.linspace(0, 1, 0),
+        lambda t: t.linspace(0, 1, 1),
+        lambda t: t.linspace(-1, 1, 7),
+        lambda t: t.linspace(0, 10, 3, dtype=t.int64),
+        lambda t: t.eye(2, 3),
+        lambda t: t.eye(0),
+        lambda t: t.ones(2).new_zeros(3),
+        lambda t: t.ones(2).long().new_full((2,), 7),
+        lambda t: t.ones(2).double().new_tensor([1, 2]),
+        lambda t: t.zeros_like(t.arange(3), dtype=t.float32),
+        lambda t: t.full_like(t.ones(2), 3),
+        lambda t: t.ones(2).new_ones((1, 2)),
+    ],
 )
 def test_creation(torch, make):
     same(torch, make)
@@ -70,10 +123,25 @@ def test_creation(torch, make):
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda t: t.arange(1, 0), lambda t: t.arange(0, 1, 0), lambda t: t.linspace(0, 1, -1), lambda t: t.eye(-1), lambda t: t.zeros(-1), lambda t: t.randperm(-1), lambda t: t.zeros(2.5),
-     lambda t: t.zeros("a"), lambda t: t.zeros(), lambda t: t.randint(3, 3, (2,)), lambda t: t.randn(2, dtype=t.int64), lambda t: t.zeros(2, dtype=t.int64, requires_grad=True),
-     lambda t: t.zeros(2, device="nowhere"), lambda t: t.randn_like(t.arange(3)), lambda t: t.bernoulli(t.tensor([2.0])), lambda t: t.zeros(2).bernoulli_(-0.5),
-     lambda t: t.zeros(2).random_(3, 3)],
+    [
+        lambda t: t.arange(1, 0),
+        lambda t: t.arange(0, 1, 0),
+        lambda t: t.linspace(0, 1, -1),
+        lambda t: t.eye(-1),
+        lambda t: t.zeros(-1),
+        lambda t: t.randperm(-1),
+        lambda t: t.zeros(2.5),
+        lambda t: t.zeros("a"),
+        lambda t: t.zeros(),
+        lambda t: t.randint(3, 3, (2,)),
+        lambda t: t.randn(2, dtype=t.int64),
+        lambda t: t.zeros(2, dtype=t.int64, requires_grad=True),
+        lambda t: t.zeros(2, device="nowhere"),
+        lambda t: t.randn_like(t.arange(3)),
+        lambda t: t.bernoulli(t.tensor([2.0])),
+        lambda t: t.zeros(2).bernoulli_(-0.5),
+        lambda t: t.zeros(2).random_(3, 3),
+    ],
 )
 def test_creation_that_torch_refuses(torch, wrong):
     same_error(torch, wrong)
@@ -81,7 +149,11 @@ def test_creation_that_torch_refuses(torch, wrong):
 
 def test_random_fills_are_the_generators_numbers():
     for fill, draw in ((lambda x, g: x.normal_(generator=g), "normal"), (lambda x, g: x.uniform_(generator=g), "uniform")):
-        for memory in (np.empty((2, 3, 4, 5), np.float32), np.empty((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2), np.empty((5, 4, 3, 2)).T):
+        for memory in (
+            np.empty((2, 3, 4, 5), np.float32),
+            np.empty((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2),
+            np.empty((5, 4, 3, 2)).T,
+        ):
             x = fill(sv.from_numpy(memory), sv.Generator(7))
             np.testing.assert_array_equal(x, getattr(sv.Generator(7), draw)((2, 3, 4, 5), memory.dtype))
 
@@ -104,7 +176,14 @@ def test_random_fills_scale_and_have_their_range():
 
 def test_seeds():
     def draws():
-        return [sv.randn(3), sv.rand(3), sv.randint(0, 100, (3,)), sv.randperm(5), sv.randn_like(sv.ones(3)), sv.bernoulli(sv.full((9,), 0.5))]
+        return [
+            sv.randn(3),
+            sv.rand(3),
+            sv.randint(0, 100, (3,)),
+            sv.randperm(5),
+            sv.randn_like(sv.ones(3)),
+            sv.bernoulli(sv.full((9,), 0.5)),
+        ]
 
     sv.manual_seed(5)
     first = draws()

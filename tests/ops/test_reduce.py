@@ -34,7 +34,22 @@ def test_one_dim(torch, name):
 def test_all_and_the_empty_tuple(torch):
     for name in ("sum", "mean", "var", "std"):
         same(torch, lambda t, x, n=name: [getattr(x, n)(), getattr(x, n)(()), getattr(x, n)(dim=None, keepdim=True)], X)
-    same(torch, lambda t, x: [x.amax(), x.amax(()), x.max(), x.min(), x.prod(), x.norm(), x.any(()), x.argmax(), x.argmin(keepdim=True), x.all()], X)
+    same(
+        torch,
+        lambda t, x: [
+            x.amax(),
+            x.amax(()),
+            x.max(),
+            x.min(),
+            x.prod(),
+            x.norm(),
+            x.any(()),
+            x.argmax(),
+            x.argmin(keepdim=True),
+            x.all(),
+        ],
+        X,
+    )
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "prod", "all", "any", "var", "norm", "logsumexp"])
@@ -46,7 +61,24 @@ def test_of_nothing(torch, name):
 
 
 def test_zero_dimensional(torch):
-    same(torch, lambda t, x: [x.sum(0), x.mean(-1), x.max(0), x.amax(0), x.argmax(0), x.prod(0), x.cumsum(0), x.sort(0), x.topk(1), x.any(0), x.norm(), x.logsumexp(0)], 3.0)
+    same(
+        torch,
+        lambda t, x: [
+            x.sum(0),
+            x.mean(-1),
+            x.max(0),
+            x.amax(0),
+            x.argmax(0),
+            x.prod(0),
+            x.cumsum(0),
+            x.sort(0),
+            x.topk(1),
+            x.any(0),
+            x.norm(),
+            x.logsumexp(0),
+        ],
+        3.0,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool"])
@@ -54,20 +86,62 @@ def test_integers(torch, dtype):
     def run(t, x):
         x = x.to(getattr(t, dtype))
         whole = [] if dtype == "bool" else [x.argmax(), x.max(1)]
-        return [*whole, x.sum(), x.sum(0), x.prod(1), x.cumsum(1), x.max(), x.amin(0), x.all(), x.any(0), x.sort(1), x.mean(dtype=t.float32), x.sum(dtype=t.float64)]
+        return [
+            *whole,
+            x.sum(),
+            x.sum(0),
+            x.prod(1),
+            x.cumsum(1),
+            x.max(),
+            x.amin(0),
+            x.all(),
+            x.any(0),
+            x.sort(1),
+            x.mean(dtype=t.float32),
+            x.sum(dtype=t.float64),
+        ]
 
     same(torch, run, np.array([[1, 0, 200], [3, 1, 100]]))
 
 
 def test_nan_wins(torch):
     x = [[1.0, float("nan"), 3.0], [float("nan"), 2.0, float("nan")], [1.0, float("inf"), 0.0]]
-    same(torch, lambda t, x: [x.max(), x.min(), x.max(1), x.min(1), x.amax(0), x.amin(1), x.argmax(1), x.argmin(0), x.sort(1), x.sort(1, descending=True), x.topk(2, 1)[0], x.sum(), x.norm()], x)
+    same(
+        torch,
+        lambda t, x: [
+            x.max(),
+            x.min(),
+            x.max(1),
+            x.min(1),
+            x.amax(0),
+            x.amin(1),
+            x.argmax(1),
+            x.argmin(0),
+            x.sort(1),
+            x.sort(1, descending=True),
+            x.topk(2, 1)[0],
+            x.sum(),
+            x.norm(),
+        ],
+        x,
+    )
 
 
 def test_ties(torch):
     x = [[1.0, 3.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0]]
-    for pick in (lambda x: x.max(1), lambda x: x.min(1), lambda x: x.amax(1), lambda x: x.amin(0), lambda x: x.max(), lambda x: x.min(), lambda x: x.argmax(1) * x.sum(1),
-                 lambda x: x.sort(dim=1, stable=True), lambda x: x.sort(dim=1, descending=True, stable=True), lambda x: x.norm(float("inf")), lambda x: x.amax()):
+    for pick in (
+        lambda x: x.max(1),
+        lambda x: x.min(1),
+        lambda x: x.amax(1),
+        lambda x: x.amin(0),
+        lambda x: x.max(),
+        lambda x: x.min(),
+        lambda x: x.argmax(1) * x.sum(1),
+        lambda x: x.sort(dim=1, stable=True),
+        lambda x: x.sort(dim=1, descending=True, stable=True),
+        lambda x: x.norm(float("inf")),
+        lambda x: x.amax(),
+    ):
         same(torch, lambda t, x, f=pick: f(x), x, grad=True)
     same(torch, lambda t, a, b: t.maximum(a, b), [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], grad=True)
     same(torch, lambda t, a, b: t.max(a, b), [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], grad=True)
@@ -82,7 +156,13 @@ def test_named_results():
 
 def test_clamp(torch):
     x = [-2.0, -1.0, 0.5, 1.0, 3.0, float("nan")]
-    for clamp in (lambda t, x: x.clamp(-1, 1), lambda t, x: x.clamp(min=0.5), lambda t, x: x.clamp(max=0.5), lambda t, x: x.clamp(2, 1), lambda t, x: x.clip(-1, 1)):
+    for clamp in (
+        lambda t, x: x.clamp(-1, 1),
+        lambda t, x: x.clamp(min=0.5),
+        lambda t, x: x.clamp(max=0.5),
+        lambda t, x: x.clamp(2, 1),
+        lambda t, x: x.clip(-1, 1),
+    ):
         same(torch, clamp, x, grad=True)
     same(torch, lambda t, x, a, b: x.clamp(a, b), x[:5], [0.0, -1.0, 1.0, 2.0, -1.0], [1.0, 1.0, 2.0, 0.0, 2.0], grad=True)
     same(torch, lambda t, x: [x.clamp(min=0.5), x.clamp(1, 2), x.clamp(max=t.tensor(1.5))], [0, 1, 2, 3])
@@ -123,18 +203,54 @@ def test_logsumexp_of_extremes(torch):
 
 def test_order(torch):
     same(torch, lambda t, x: [x.topk(2, 0), x.topk(3), x.topk(2, 1, largest=False), x.topk(0)], X, grad=True)
-    same(torch, lambda t, x: [x.unique(), x.unique(return_counts=True), x.unique(return_inverse=True, return_counts=True)], [[3, 1, 2], [1, 1, 3]])
+    same(
+        torch,
+        lambda t, x: [x.unique(), x.unique(return_counts=True), x.unique(return_inverse=True, return_counts=True)],
+        [[3, 1, 2], [1, 1, 3]],
+    )
     same(torch, lambda t, x: [x.unique(return_counts=True)], [1.0, float("nan"), float("nan")])
-    same(torch, lambda t, x: [x.bincount(), x.bincount(minlength=9), x[:0].bincount(), x.bincount(t.ones(4)), x.bincount(t.ones(4, dtype=t.float64) * 0.5)], [3, 1, 1, 5])
+    same(
+        torch,
+        lambda t, x: [
+            x.bincount(),
+            x.bincount(minlength=9),
+            x[:0].bincount(),
+            x.bincount(t.ones(4)),
+            x.bincount(t.ones(4, dtype=t.float64) * 0.5),
+        ],
+        [3, 1, 1, 5],
+    )
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda t, x: x.sum(5), lambda t, x: x.sum((0, 0)), lambda t, x: x.sum((0, -2)), lambda t, x: x.long().mean(), lambda t, x: x.long().var(), lambda t, x: x.long().norm(),
-     lambda t, x: x[:0].max(), lambda t, x: x[:0].max(0), lambda t, x: x[:0].amax(), lambda t, x: x[:0].amax(0), lambda t, x: x[:0].argmax(), lambda t, x: x[:0].argmax(0),
-     lambda t, x: x.max(keepdim=True), lambda t, x: x.max(2), lambda t, x: x.topk(7), lambda t, x: x.topk(-1), lambda t, x: x.cumsum(3), lambda t, x: x.sum(1.5),
-     lambda t, x: t.bincount(t.tensor([-1])), lambda t, x: t.bincount(t.tensor([1.0])), lambda t, x: t.bincount(t.tensor([[1]])), lambda t, x: x.prod((0, 1)),
-     lambda t, x: x.softmax(4), lambda t, x: x.sort(2), lambda t, x: x.any(3)],
+    [
+        lambda t, x: x.sum(5),
+        lambda t, x: x.sum((0, 0)),
+        lambda t, x: x.sum((0, -2)),
+        lambda t, x: x.long().mean(),
+        lambda t, x: x.long().var(),
+        lambda t, x: x.long().norm(),
+        lambda t, x: x[:0].max(),
+        lambda t, x: x[:0].max(0),
+        lambda t, x: x[:0].amax(),
+        lambda t, x: x[:0].amax(0),
+        lambda t, x: x[:0].argmax(),
+        lambda t, x: x[:0].argmax(0),
+        lambda t, x: x.max(keepdim=True),
+        lambda t, x: x.max(2),
+        lambda t, x: x.topk(7),
+        lambda t, x: x.topk(-1),
+        lambda t, x: x.cumsum(3),
+        lambda t, x: x.sum(1.5),
+        lambda t, x: t.bincount(t.tensor([-1])),
+        lambda t, x: t.bincount(t.tensor([1.0])),
+        lambda t, x: t.bincount(t.tensor([[1]])),
+        lambda t, x: x.prod((0, 1)),
+        lambda t, x: x.softmax(4),
+        lambda t, x: x.sort(2),
+        lambda t, x: x.any(3),
+    ],
 )
 def test_what_torch_refuses(torch, wrong):
     same_error(torch, lambda t: wrong(t, t.arange(6.0).reshape(2, 3)))

@@ -17,10 +17,30 @@ def channels_last(*shape):
 
 @pytest.mark.parametrize(
     "view",
-    [lambda x: x.reshape(6, 4), lambda x: x.view(-1), lambda x: x.flatten(1), lambda x: x.permute(2, 0, 1), lambda x: x.transpose(0, 1), lambda x: x.T,
-     lambda x: x.unsqueeze(1), lambda x: x[:1].squeeze(0), lambda x: x[1], lambda x: x[:, ::2], lambda x: x[..., None, 1], lambda x: x.narrow(1, 1, 2),
-     lambda x: x.chunk(2, 2)[1], lambda x: x.split(2, 1)[0], lambda x: x.unbind(1)[2], lambda x: x.expand(2, 3, 4), lambda x: x.movedim(0, 2), lambda x: x.swapaxes(0, 2),
-     lambda x: x.unflatten(2, (2, 2)), lambda x: x.mT, lambda x: x.detach(), lambda x: x.view_as(x)],
+    [
+        lambda x: x.reshape(6, 4),
+        lambda x: x.view(-1),
+        lambda x: x.flatten(1),
+        lambda x: x.permute(2, 0, 1),
+        lambda x: x.transpose(0, 1),
+        lambda x: x.T,
+        lambda x: x.unsqueeze(1),
+        lambda x: x[:1].squeeze(0),
+        lambda x: x[1],
+        lambda x: x[:, ::2],
+        lambda x: x[..., None, 1],
+        lambda x: x.narrow(1, 1, 2),
+        lambda x: x.chunk(2, 2)[1],
+        lambda x: x.split(2, 1)[0],
+        lambda x: x.unbind(1)[2],
+        lambda x: x.expand(2, 3, 4),
+        lambda x: x.movedim(0, 2),
+        lambda x: x.swapaxes(0, 2),
+        lambda x: x.unflatten(2, (2, 2)),
+        lambda x: x.mT,
+        lambda x: x.detach(),
+        lambda x: x.view_as(x),
+    ],
 )
 def test_views_share_memory_and_writes(view):
     x = sv.arange(1.0, 25.0).reshape(2, 3, 4)
@@ -31,8 +51,20 @@ def test_views_share_memory_and_writes(view):
     assert x.version.value == v.version.value > before and (x == 0).sum() == v.numel()
 
 
-@pytest.mark.parametrize("copy", [lambda x: x.clone(), lambda x: x.repeat(1, 1), lambda x: x.flip(0), lambda x: x.roll(1, 0), lambda x: x.T.contiguous(),
-                                  lambda x: x[sv.tensor([0, 1])], lambda x: x[x > -1], lambda x: x.T.reshape(-1), lambda x: x.tile(1)])
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda x: x.clone(),
+        lambda x: x.repeat(1, 1),
+        lambda x: x.flip(0),
+        lambda x: x.roll(1, 0),
+        lambda x: x.T.contiguous(),
+        lambda x: x[sv.tensor([0, 1])],
+        lambda x: x[x > -1],
+        lambda x: x.T.reshape(-1),
+        lambda x: x.tile(1),
+    ],
+)
 def test_copies_do_not(copy):
     x = sv.arange(6.0).reshape(2, 3)
     assert not np.shares_memory(copy(x).array, x.array)
@@ -41,13 +73,31 @@ def test_copies_do_not(copy):
 def test_view_copies_where_only_our_layout_stands_in_its_way(torch):
     x = channels_last(2, 3, 4, 5)
     plain = torch.from_numpy(np.ascontiguousarray(x.numpy()))
-    for view in (lambda t: t.view(2, -1), lambda t: t.view(-1), lambda t: t.view(6, 20), lambda t: t[:, 1:].view(2, -1), lambda t: t[:, :, 1:3].view(2, 3, 10),
-                 lambda t: t[1:].view(3, 20), lambda t: t[:, :, :, 1:].view(6, 4, 4), lambda t: t[:, 1].view(2, 20), lambda t: t[..., 0].view(2, -1), lambda t: t[..., 2:3].view(-1)):
+    for view in (
+        lambda t: t.view(2, -1),
+        lambda t: t.view(-1),
+        lambda t: t.view(6, 20),
+        lambda t: t[:, 1:].view(2, -1),
+        lambda t: t[:, :, 1:3].view(2, 3, 10),
+        lambda t: t[1:].view(3, 20),
+        lambda t: t[:, :, :, 1:].view(6, 4, 4),
+        lambda t: t[:, 1].view(2, 20),
+        lambda t: t[..., 0].view(2, -1),
+        lambda t: t[..., 2:3].view(-1),
+    ):
         np.testing.assert_array_equal(view(x), view(plain))
 
 
-@pytest.mark.parametrize("view", [lambda x: x[:, :2].view(-1), lambda x: x[:, :, :3].view(2, -1), lambda x: x[..., :2].view(-1, 4), lambda x: x[:, 1:, 1:].view(-1),
-                                  lambda x: x[:, :1].expand(2, 3, 4, 5).view(-1)])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[:, :2].view(-1),
+        lambda x: x[:, :, :3].view(2, -1),
+        lambda x: x[..., :2].view(-1, 4),
+        lambda x: x[:, 1:, 1:].view(-1),
+        lambda x: x[:, :1].expand(2, 3, 4, 5).view(-1),
+    ],
+)
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
 def test_view_refuses_the_gaps_of_a_slice(torch, view, layout):
     x = channels_last(2, 3, 4, 5) if layout == "channels last" else sv.arange(120.0).view(2, 3, 4, 5)
@@ -61,7 +111,9 @@ def test_view_refuses_the_gaps_of_a_slice(torch, view, layout):
 def test_view_agrees_with_torch_about_any_slice(data):
     torch = pytest.importorskip("torch")
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-    index = tuple(slice(data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n)), data.draw(st.integers(1, 2))) for n in shape)
+    index = tuple(
+        slice(data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n)), data.draw(st.integers(1, 2))) for n in shape
+    )
     theirs = torch.arange(int(np.prod(shape))).reshape(shape)[index]
     assume(theirs.numel())
     order = data.draw(st.permutations(range(len(shape))))
@@ -104,18 +156,51 @@ def test_memory_formats(torch):
         assert y.stride() == (60, 1, 15, 3) and y.is_contiguous(memory_format=library.channels_last) and not y.is_contiguous()
         assert x.contiguous() is x and y.contiguous(memory_format=library.channels_last) is y
         assert y.clone().stride() == y.stride() and y.clone(memory_format=library.contiguous_format).is_contiguous()
-        assert library.zeros_like(y).stride() == y.stride() and library.ones_like(y, memory_format=library.contiguous_format).is_contiguous()
+        assert (
+            library.zeros_like(y).stride() == y.stride()
+            and library.ones_like(y, memory_format=library.contiguous_format).is_contiguous()
+        )
         assert x.to(memory_format=library.channels_last).stride() == y.stride()
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda x: x.view(5), lambda x: x.reshape(-1, -1), lambda x: x[:0].reshape(-1, 0), lambda x: x.reshape(4, -1), lambda x: x.reshape(-2, 3), lambda x: x.permute(0, 0),
-     lambda x: x.permute(0), lambda x: x.expand(3, 3), lambda x: x.expand(3), lambda x: x.expand(-1, 2, 3), lambda x: x.repeat(2), lambda x: x.unsqueeze(4),
-     lambda x: x.unsqueeze(0).t(), lambda x: x.flatten(1, 0), lambda x: x.flatten(0, 2), lambda x: x.unflatten(1, (2, 2)), lambda x: x.chunk(0), lambda x: x.split(0),
-     lambda x: x.split([1, 2]), lambda x: x.narrow(0, 1, 2), lambda x: x.sum().split(1), lambda x: x.narrow(0, 5, 1), lambda x: x.roll((1, 1), (0,)), lambda x: x.flip(0, 0),
-     lambda x: x.squeeze(5), lambda x: x.transpose(0, 3), lambda x: x.unbind(3), lambda x: x.movedim((0, 1), (0,)), lambda x: x.movedim(0, 3), lambda x: x.view("a"),
-     lambda x: x.reshape(2.0, 3), lambda x: x[0].contiguous(memory_format=1), lambda x: x.repeat(-1, 1), lambda x: x[0].tril()],
+    [
+        lambda x: x.view(5),
+        lambda x: x.reshape(-1, -1),
+        lambda x: x[:0].reshape(-1, 0),
+        lambda x: x.reshape(4, -1),
+        lambda x: x.reshape(-2, 3),
+        lambda x: x.permute(0, 0),
+        lambda x: x.permute(0),
+        lambda x: x.expand(3, 3),
+        lambda x: x.expand(3),
+        lambda x: x.expand(-1, 2, 3),
+        lambda x: x.repeat(2),
+        lambda x: x.unsqueeze(4),
+        lambda x: x.unsqueeze(0).t(),
+        lambda x: x.flatten(1, 0),
+        lambda x: x.flatten(0, 2),
+        lambda x: x.unflatten(1, (2, 2)),
+        lambda x: x.chunk(0),
+        lambda x: x.split(0),
+        lambda x: x.split([1, 2]),
+        lambda x: x.narrow(0, 1, 2),
+        lambda x: x.sum().split(1),
+        lambda x: x.narrow(0, 5, 1),
+        lambda x: x.roll((1, 1), (0,)),
+        lambda x: x.flip(0, 0),
+        lambda x: x.squeeze(5),
+        lambda x: x.transpose(0, 3),
+        lambda x: x.unbind(3),
+        lambda x: x.movedim((0, 1), (0,)),
+        lambda x: x.movedim(0, 3),
+        lambda x: x.view("a"),
+        lambda x: x.reshape(2.0, 3),
+        lambda x: x[0].contiguous(memory_format=1),
+        lambda x: x.repeat(-1, 1),
+        lambda x: x[0].tril(),
+    ],
 )
 def test_what_torch_refuses(torch, wrong):
     same_error(torch, lambda t: wrong(t.arange(6.0).reshape(2, 3)))
@@ -127,16 +212,52 @@ def test_channels_last_needs_four_dimensions(torch):
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda t: t.cat([]), lambda t: t.cat([t.ones(2), t.ones(2, 2)]), lambda t: t.cat([t.ones(2, 3), t.ones(2, 2)]), lambda t: t.cat([t.tensor(1.0)]),
-     lambda t: t.cat([t.ones(2)], 3), lambda t: t.stack([t.ones(2), t.ones(3)]), lambda t: t.stack([]), lambda t: t.cat(t.ones(2)[0]), lambda t: t.cat([1, 2])],
+    [
+        lambda t: t.cat([]),
+        lambda t: t.cat([t.ones(2), t.ones(2, 2)]),
+        lambda t: t.cat([t.ones(2, 3), t.ones(2, 2)]),
+        lambda t: t.cat([t.tensor(1.0)]),
+        lambda t: t.cat([t.ones(2)], 3),
+        lambda t: t.stack([t.ones(2), t.ones(3)]),
+        lambda t: t.stack([]),
+        lambda t: t.cat(t.ones(2)[0]),
+        lambda t: t.cat([1, 2]),
+    ],
 )
 def test_what_cat_refuses(torch, wrong):
     same_error(torch, wrong)
 
 
 def test_zero_dimensional_and_empty(torch):
-    same(torch, lambda t, x: [x.reshape(1), x.flatten(), x.squeeze(), x.unsqueeze(0), x.expand(2, 2), x.repeat(3), x.t(), x.permute(()), x.squeeze(-1)], 3.0)
-    same(torch, lambda t, x: [x.reshape(0, 5), x.flatten(), x.transpose(0, 1), x.chunk(2), x.repeat(2, 1, 1), x.flip(0), x.unbind(1), x.roll(1)], np.zeros((0, 2, 3)))
+    same(
+        torch,
+        lambda t, x: [
+            x.reshape(1),
+            x.flatten(),
+            x.squeeze(),
+            x.unsqueeze(0),
+            x.expand(2, 2),
+            x.repeat(3),
+            x.t(),
+            x.permute(()),
+            x.squeeze(-1),
+        ],
+        3.0,
+    )
+    same(
+        torch,
+        lambda t, x: [
+            x.reshape(0, 5),
+            x.flatten(),
+            x.transpose(0, 1),
+            x.chunk(2),
+            x.repeat(2, 1, 1),
+            x.flip(0),
+            x.unbind(1),
+            x.roll(1),
+        ],
+        np.zeros((0, 2, 3)),
+    )
 
 
 def test_cat_keeps_channels_last():

@@ -65,7 +65,9 @@ def same_error(torch, function):
         result = function(sv)
     except Exception as error:
         kinds = [k for k in type(expected).__mro__ if k in (RuntimeError, IndexError, TypeError, ValueError)]
-        assert isinstance(error, tuple(kinds)), f"got {type(error).__name__}: {error}; torch raises {type(expected).__name__}: {expected}"
+        assert isinstance(error, tuple(kinds)), (
+            f"got {type(error).__name__}: {error}; torch raises {type(expected).__name__}: {expected}"
+        )
         assert str(error).strip(), "an error without a message"
     else:
         raise AssertionError(f"returned {result!r}; torch raises {type(expected).__name__}: {expected}")
