@@ -28,7 +28,7 @@ class Interpolate(Op):
     @staticmethod
     def forward(ctx, x, taps):
         xp, ctx.sizes = ctx.xp, x.shape[2:]
-        ctx.taps = [None if t is None else t(xp, x.dtype) for t in taps]
+        ctx.taps = [None if t is None else t(xp) for t in taps]
         y = widen(xp, x)
         for axis in range(x.ndim - 1, 1, -1):
             y = _weighted_sums(xp, y, axis, ctx.taps[axis - 2])
@@ -75,18 +75,17 @@ def _transposed(xp, positions, weights, size):
 
 
 def _nearest(size, out, scale, exact):
-    """Coordinates are computed in the input's precision (at least float32): that decides which side of a tie is taken."""
+    """Coordinates are computed in float32 whatever the input is, as in torch: rounding decides which side of a tie is taken."""
 
-    def taps(xp, dtype):
-        kind = xp.float64 if dtype == xp.float64 else xp.float32
-        place = xp.floor((xp.arange(out, dtype=kind) + kind(0.5 if exact else 0)) * kind(scale))
+    def taps(xp):
+        place = xp.floor((xp.arange(out, dtype=xp.float32) + xp.float32(0.5 if exact else 0)) * xp.float32(scale))
         return xp.minimum(place, size - 1).astype(xp.int64)[:, None], None
 
     return taps
 
 
 def _linear(size, out, scale, align):
-    def taps(xp, dtype):
+    def taps(xp):
         u = xp.arange(out) * scale if align else xp.maximum((xp.arange(out) + 0.5) * scale - 0.5, 0)
         low = xp.minimum(u.astype(xp.int64), size - 1)
         high = xp.minimum(low + 1, size - 1)
@@ -97,7 +96,7 @@ def _linear(size, out, scale, align):
 
 
 def _cubic(size, out, scale, align):
-    def taps(xp, dtype):
+    def taps(xp):
         u = xp.arange(out) * scale if align else (xp.arange(out) + 0.5) * scale - 0.5
         base = xp.floor(u)
         offsets = xp.arange(-1, 3)
@@ -108,7 +107,7 @@ def _cubic(size, out, scale, align):
 
 
 def _antialias(size, out, scale, cubic):
-    def taps(xp, dtype):
+    def taps(xp):
         stretch = max(scale, 1.0)
         support = (2 if cubic else 1) * stretch
         centre = (xp.arange(out) + 0.5) * scale
@@ -133,7 +132,7 @@ def _keys(xp, distance, a):
 
 
 def _axis_taps(mode, size, out, factor, align, antialias):
-    """Taps of one axis as a function of (xp, dtype)."""
+    """Taps of one axis as a function of xp."""
     if (out == size and mode.endswith(("nearest", "linear")) and not antialias) or (out == 2 * size and mode == "nearest"):
         factor = None  # torch takes these two shortcuts whatever the factor was
     if align:

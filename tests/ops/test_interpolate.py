@@ -24,9 +24,10 @@ MODES = [("nearest", 1), ("nearest", 2), ("nearest", 3), ("nearest-exact", 1), (
     data=st.data(),
 )
 def test_modes(kind, corners, antialias, layout, data):
-    """torch 2.13 computes antialiased columns of width 1 wrongly (it repeats the first value), so sizes start at 2."""
+    """Sizes leave out where torch 2.13 contradicts itself: antialiased columns of width 1 repeat the first value, and 1-D ``nearest``
+    to twice the size ignores the scale factor in forward, not in backward."""
     mode, axes = kind
-    sides = tuple(data.draw(st.integers(3, 8)) for _ in range(axes))
+    sides = tuple(data.draw(st.integers(4, 8)) for _ in range(axes))
     if data.draw(st.booleans()):
         size = {"size": tuple(data.draw(st.integers(2, 12)) for _ in range(axes))}
     else:
