@@ -109,29 +109,3 @@ def test_a_linear_classifier_stays_near_chance(train, test):
     fitted, accuracy = ((a @ weight).argmax(1) == data.labels for a, data in ((x, train), (x_test, test)))
     assert fitted.mean() > 0.15  # it did learn what there is to learn
     assert accuracy.mean() < 0.25  # 0.11 measured; the promise is below 0.5
-
-
-@pytest.mark.slow
-def test_a_small_convolutional_net_learns_it(train, test):
-    """Three convolutions with batch norm, eight epochs: 98 % measured."""
-    torch = pytest.importorskip("torch")
-    nn = torch.nn
-    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (train.mean, train.std))
-    x, x_test = ((torch.from_numpy(data.images).float() / 255 - mean) / std for data in (train, test))
-    y, y_test = torch.from_numpy(train.labels), torch.from_numpy(test.labels)
-    layers, channels = [], 3
-    for width in (32, 64, 128):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
-        channels = width
-    net = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, 10))
-    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=8 * 157)
-    for _ in range(8):
-        for rows in torch.randperm(len(x)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-            optimizer.step()
-            schedule.step()
-    net.eval()
-    with torch.no_grad():
-        assert (net(x_test).argmax(1) == y_test).float().mean() > 0.95
