@@ -6,8 +6,11 @@ in-place form, which writes y over x, loses nothing that backward needs.
 
 from __future__ import annotations
 
+from ..array import parallel_for, ranges
 from ..autograd import Op, ops
 from .common import check_tensor
+
+_TILE = 1 << 16  # elements: a tile of x, y and the mask stay in the L2 cache
 
 
 class ReLU(Op):
@@ -18,14 +21,34 @@ class ReLU(Op):
     @staticmethod
     def forward(ctx, x, inplace=False):
         ctx.writes = inplace
-        y = ctx.xp.maximum(x, 0, out=x if inplace else None)
+        y = x if inplace else ctx.xp.empty_like(x)
+        _over_tiles(lambda where: ctx.xp.maximum(x[where], 0, out=y[where]), x)
         ctx.save(y=y)
         return y
 
     @staticmethod
     def backward(ctx, g):
-        (y,) = ctx.saved
-        return g * (y > 0)
+        xp, (y,) = ctx.xp, ctx.saved
+        if y.dtype.kind != "f":
+            return xp.where(y > 0, g, 0)
+        gx = xp.empty_like(g)
+        bits = xp.dtype(f"i{g.dtype.itemsize}")
+
+        def tile(where):  # a mask of ones or zeros on g's bits: unlike g · 0, it makes no NaN of Inf
+            mask = xp.negative((y[where] > 0).view(xp.int8), dtype=bits)
+            xp.bitwise_and(mask, g[where].view(bits), out=gx[where].view(bits))
+
+        _over_tiles(tile, g)
+        return gx
+
+
+def _over_tiles(task, array):
+    """``task(slice)`` for pieces of the first dimension, on the pool; everything at once for small arrays."""
+    if array.size <= 2 * _TILE:
+        task(...)
+    else:
+        step = _TILE * len(array) // array.size
+        parallel_for(lambda piece: task(slice(*piece)), ranges(len(array), step))
 
 
 @ops.register
@@ -34,8 +57,13 @@ def relu(input, inplace: bool = False):
 
     Args:
         inplace: write the result over ``input`` and return it.
+
+    Raises:
+        RuntimeError: for bool input.
     """
     check_tensor("relu", "input", input)
+    if input.dtype.name == "bool":
+        raise RuntimeError("relu: bool input is not supported")
     if inplace:
         return relu_(input)
     return ReLU.apply(input)
