@@ -8,7 +8,8 @@ x, y, positive = distinct(3, 4), normal(3, 4), uniform(0.5, 2, 3, 4)
 def method(name, *arguments, inputs=(x,), operation=None, **options):
     """``inputs[0].name(*inputs[1:], *arguments, **options)``."""
     given = ", ".join([*map(str, arguments), *(f"{k}={v}" for k, v in options.items())])
-    return Case(operation or name, f"x.{name}({given})", inputs, lambda F, x, *rest: getattr(x, name)(*rest, *arguments, **options), differences=False)
+    return Case(operation or name, f"x.{name}({given})", inputs, lambda F, x, *more: getattr(x, name)(*more, *arguments, **options),
+                differences=False)
 
 
 def operator(title, operation, function, inputs=(x,)):
@@ -73,12 +74,17 @@ CASES = [
     method("masked_fill", 2.5, inputs=(x, booleans(3, 4))), method("masked_select", inputs=(x, booleans(3, 4))),
     Case("gather", "x.gather", (x, integers(0, 4, 3, 2)), lambda F, x, i: x.gather(1, i)),
     Case("index_select", "x.index_select", (x, array([1, 0], grad=False)), lambda F, x, i: x.index_select(1, i)),
-    method("softmax", 1), method("log_softmax", -1), method("logsumexp", 1), method("amax", 1, True), method("amin", (0, 1)), method("argsort", 1, True),
-    method("clip", -1, 2, operation="clamp"), method("cumsum", 1), method("topk", 2, 0), method("sort", 1, True), method("roll", 1, 0),
-    method("flip", 0, 1), method("narrow", 1, 1, 2), method("transpose", 0, 1), method("swapaxes", 0, 1), method("movedim", 0, 1), method("tile", 2, 1),
-    method("reshape", 2, 6), method("permute", 1, 0), method("expand", 2, 3, 4), method("repeat", 2, 1), method("split", 2, 1),
-    method("chunk", 2, 1), method("unflatten", 1, (2, 2)), method("var", 1, False), method("std", 0, keepdim=True), method("prod", 1, True),
-    method("norm", 1, 1), method("max", 1, True), method("min", 0), method("argmax", 1, True), method("argmin", 0), method("all", 1), method("any", 0, True),
+    # reductions and their arguments
+    method("softmax", 1), method("log_softmax", -1), method("logsumexp", 1), method("amax", 1, True), method("amin", (0, 1)), method("cumsum", 1),
+    method("var", 1, False), method("std", 0, keepdim=True), method("prod", 1, True), method("norm", 1, 1), method("max", 1, True), method("min", 0),
+    method("argmax", 1, True), method("argmin", 0), method("all", 1), method("any", 0, True),
+    # order
+    method("topk", 2, 0), method("sort", 1, True), method("argsort", 1, True), method("clip", -1, 2, operation="clamp"),
+    # shape
+    method("roll", 1, 0), method("flip", 0, 1), method("narrow", 1, 1, 2), method("transpose", 0, 1), method("swapaxes", 0, 1),
+    method("movedim", 0, 1), method("tile", 2, 1), method("reshape", 2, 6), method("permute", 1, 0), method("expand", 2, 3, 4), method("repeat", 2, 1), method("split", 2, 1),
+    method("chunk", 2, 1), method("unflatten", 1, (2, 2)),
+    # integers
     method("unique", inputs=(tied(8).frozen(),)), method("bincount", inputs=(integers(0, 5, 9),)),
     *(method(name, operation="to", inputs=(normal(3, std=4).frozen(),)) for name in ("int", "float", "long", "half", "double", "bool", "cpu")),
     method("type_as", inputs=(x, integers(0, 2, 1)), operation="to"),
