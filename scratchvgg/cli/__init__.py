@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 
+from ..array import keep_freed_memory
 from .errors import CommandError, is_user_error
 from .parser import Parser
 from .registry import command_names, load_command
@@ -46,7 +47,9 @@ def _dispatch(argv: list[str]) -> int:
         command = load_command(name)
         parser = Parser(prog=f"scratchvgg {name}", description=command.DESCRIPTION, examples=command.EXAMPLES)
         command.configure(parser)
-        return command.run(parser.parse_args(argv[1:])) or 0
+        args = parser.parse_args(argv[1:])
+        keep_freed_memory()
+        return command.run(args) or 0
     except Exception as error:
         if not is_user_error(error):
             raise
