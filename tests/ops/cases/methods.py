@@ -82,7 +82,8 @@ CASES = [
     method("topk", 2, 0), method("sort", 1, True), method("argsort", 1, True), method("clip", -1, 2, operation="clamp"),
     # shape
     method("roll", 1, 0), method("flip", 0, 1), method("narrow", 1, 1, 2), method("transpose", 0, 1), method("swapaxes", 0, 1),
-    method("movedim", 0, 1), method("tile", 2, 1), method("reshape", 2, 6), method("permute", 1, 0), method("expand", 2, 3, 4), method("repeat", 2, 1), method("split", 2, 1),
+    method("movedim", 0, 1), method("tile", 2, 1), method("reshape", 2, 6), method("permute", 1, 0), method("expand", 2, 3, 4),
+    method("repeat", 2, 1), method("split", 2, 1),
     method("chunk", 2, 1), method("unflatten", 1, (2, 2)),
     # integers
     method("unique", inputs=(tied(8).frozen(),)), method("bincount", inputs=(integers(0, 5, 9),)),
