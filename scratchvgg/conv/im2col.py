@@ -22,6 +22,7 @@ from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the column tile of one thread
 FEWEST_ROWS = 256  # a GEMM with fewer rows spends its time packing the filter; this wins over CAP
+SMALL, STRIP = 1 << 14, 128  # grad_weight with fewer elements than SMALL adds its products up in strips of STRIP rows
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
 
 
@@ -90,9 +91,7 @@ class Im2col(Algorithm):
                 for group in range(g.groups):
                     columns = fill_columns(backend, g, image, piece, group, dtype)
                     slope = gradient[n0:n1, p0:p1, :, group * wide : (group + 1) * wide].reshape(rows, wide).astype(dtype.numpy, copy=False)
-                    product = backend.workspace("im2col.product", shape[1:], dtype)
-                    xp.matmul(slope.T, columns, out=product)
-                    sums[number][group] += product
+                    sums[number][group] += sum_of_products(backend, slope, columns)
 
         parallel_for(part, range(parts))
         for other in sums[1:]:
@@ -131,6 +130,19 @@ def correlate(backend, g, x, matrices, bias=None, out=None):
 
     parallel_for(tile, tiles(g, dtype.itemsize))
     return y
+
+
+def sum_of_products(backend, a, b):
+    """aᵀ · b for a (rows, k) and b (rows, c), summed over the rows in strips if the result is small.
+
+    BLAS blocks the sum of a large product by itself; for small ones it adds row after row, and the rounding error grows with their number.
+    """
+    xp, rows = backend.xp, len(a)
+    if a.shape[1] * b.shape[1] > SMALL or rows <= STRIP:
+        return xp.matmul(a.T, b, out=backend.workspace("im2col.product", (a.shape[1], b.shape[1]), b.dtype))
+    whole = rows // STRIP * STRIP
+    strips = xp.matmul(a[:whole].reshape(-1, STRIP, a.shape[1]).swapaxes(1, 2), b[:whole].reshape(-1, STRIP, b.shape[1])).sum(0)
+    return strips + a[whole:].T @ b[whole:] if whole < rows else strips
 
 
 def compute_dtype(dtype):
