@@ -11,6 +11,14 @@ def convolution(c, k, size, batch=1, filter=3):
     return Case("conv2d", f"{batch}×{c}×{size}² → {k}, {filter}×{filter}", inputs, lambda F, x, w, b: F.conv2d(x, w, b, padding=filter // 2))
 
 
+
+def running_statistics(F, x):
+    """What becomes of running mean and variance."""
+    mean, var = F.zeros(64, dtype=x.dtype), F.ones(64, dtype=x.dtype)
+    F.batch_norm(x, mean, var, training=True)
+    return [mean, var]
+
+
 image = normal(2, 64, 56, 56, mean=0.5)
 logits, labels = normal(64, 1000, std=3.0), integers(0, 1000, 64)
 
@@ -39,6 +47,7 @@ CASES = [
          lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True)),
     Case("batch_norm", "64×56², large mean", (normal(4, 64, 28, 28, mean=30.0), normal(64), normal(64)),
          lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True)),
+    Case("batch_norm", "running statistics of centred values", (normal(2, 64, 56, 56).frozen(),), running_statistics),
     Case("local_response_norm", "64×56²", (image,), lambda F, x: F.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0)),
     Case("softmax", "1000 classes", (logits,), lambda F, x: F.softmax(x, 1)),
     Case("log_softmax", "1000 classes", (logits,), lambda F, x: F.log_softmax(x, 1)),

@@ -63,15 +63,18 @@ def test_the_fidelity_command(tmp_path, capsys, monkeypatch):
     assert fidelity.main(["--nets", "small_vgg:batch_norm=False@16x2", "--seeds", "3", "--json", str(file)]) == 0
     printed, numbers = capsys.readouterr().out, json.loads(file.read_text())
     assert "small_vgg:batch_norm=False" in printed and "targets met" in printed
-    assert {row["operation"] for row in numbers["operations"]} == {"linear", "relu"}
-    assert 0 < numbers["nets"][0]["frozen ours"] < 1e-4
-    assert numbers["machine"]["gemm_gflops"] > 0
+    assert {row["operation"] for row in numbers["operations"]["rows"]} == {"linear", "relu"}
+    assert 0 < numbers["nets"]["rows"][0]["frozen ours"] < 1e-4
+    assert numbers["nets"]["machine"]["gemm_gflops"] > 0
 
 
 def test_a_missed_target_is_reported(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(fidelity, "GRADIENT", 1e-12)
-    assert fidelity.main(["--only", "nets", "--nets", "small_vgg@16x2", "--seeds", "1", "--json", str(tmp_path / "f.json")]) == 1
+    file = tmp_path / "numbers.json"
+    file.write_text('{"operations": "of an earlier run"}')
+    assert fidelity.main(["--only", "nets", "--nets", "small_vgg@16x2", "--seeds", "1", "--json", str(file)]) == 1
     assert "MISSED" in capsys.readouterr().out
+    assert json.loads(file.read_text())["operations"] == "of an earlier run"
 
 
 @pytest.mark.parametrize("spec, parsed", [("vgg16", ("vgg16", 224, 1)), ("vgg16_bn", ("vgg16_bn", 224, 2)), ("a:b=c@32x8", ("a:b=c", 32, 8))])
@@ -79,6 +82,13 @@ def test_net_specifications(spec, parsed):
     assert fidelity.parse_net(spec) == parsed
     with pytest.raises(ValueError):
         fidelity.parse_net(spec.partition("@")[0] + "@224")
+
+
+@pytest.mark.parametrize("net", ["no_such_net", "vgg16@224"])
+def test_a_wrong_net_is_one_line(net, capsys):
+    with pytest.raises(SystemExit) as stop:
+        fidelity.main(["--nets", net])
+    assert stop.value.code == 2 and "--nets" in capsys.readouterr().err
 
 
 def test_small_errors_do_not_divide_by_zero():
