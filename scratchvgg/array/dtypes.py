@@ -80,8 +80,10 @@ def as_dtype(spec) -> dtype:
     Raises:
         TypeError: for an element type this library does not have (complex, unsigned 16/32/64, strings, objects).
     """
-    if isinstance(spec, dtype):
+    if type(spec) is dtype:
         return spec
+    if isinstance(spec, np.dtype) and spec in _BY_NUMPY:  # the commonest question, asked by every Tensor.dtype
+        return _BY_NUMPY[spec]
     if spec is float:
         return _default
     if spec is int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 
-from ..array import get_backend
 from . import anomaly
 from .grad_mode import no_grad, state
 from .node import Context, Node
@@ -61,13 +60,13 @@ class Op:
 
     @classmethod
     def _run(cls, args, options):
-        device, needs = None, []
+        backend, needs = None, []
         for a in args:
             if isinstance(a, Tensor):
-                if device is None:
-                    device = a.device
-                elif a.device != device and a.array.ndim:
-                    raise RuntimeError(f"{cls.name}: expected all tensors on one device, found {device} and {a.device}")
+                if backend is None:
+                    backend = a.backend
+                elif a.backend is not backend:
+                    raise RuntimeError(f"{cls.name}: expected all tensors on one device, found {backend.device} and {a.device}")
                 needs.append(a.requires_grad)
             else:
                 needs.append(False)
@@ -76,7 +75,8 @@ class Op:
             for a in args:
                 if isinstance(a, Tensor):
                     a.check_recordable(cls.name)
-        backend = get_backend(device) if device is not None else options.pop("backend")
+        if backend is None:
+            backend = options.pop("backend")
         ctx = Context(backend, tuple(needs) if record else (False,) * len(needs))
         ctx.operation = cls.name
         with backend.quiet():

@@ -35,6 +35,11 @@ def promote(name: str, *operands, floating: bool = False):
         TypeError: for an operand that is neither.
         RuntimeError: for shapes that do not broadcast.
     """
+    if all(isinstance(o, Tensor) and o.array.dtype is operands[0].array.dtype for o in operands) and (
+        not floating or operands[0].dtype.is_floating_point
+    ):  # nothing to convert
+        broadcast_shape(name, operands)
+        return operands
     device = next((o.device for o in operands if isinstance(o, Tensor)), None)
     operands = [_operand(name, o, device) for o in operands]
     broadcast_shape(name, operands)
