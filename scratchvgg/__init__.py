@@ -29,6 +29,7 @@ from .autograd import (
     from_dlpack,
     from_numpy,
     inference_mode,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     is_tensor,
@@ -46,14 +47,14 @@ half, float, double = float16, float32, float64
 short, int, long, bool = int16, int32, int64, bool_
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
-_SUBPACKAGES = ("bench", "cli", "conv", "cuda", "data", "evaluate", "models", "nn", "optim", "study", "train", "weights")
+_SUBPACKAGES = ("cli", "conv", "cuda", "data", "evaluate", "models", "nn", "optim", "study", "train", "weights")
 _NOT_FUNCTIONS = {"backward", "getitem", "setitem_"}  # reached through methods and operators
 
 __all__ = [
     "Generator", "Size", "Tensor", "as_tensor", "autograd", "bfloat16", "bool", "channels_last", "contiguous_format", "device",
     "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
     "get_default_dtype", "get_num_threads", "half", "inf", "inference_mode", "initial_seed", "int", "int16", "int32", "int64",
-    "int8", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "load", "long", "manual_seed", "nan", "no_grad", "pi",
+    "int8", "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "load", "long", "manual_seed", "nan", "no_grad", "pi",
     "preserve_format", "promote_types", "save", "set_default_dtype", "set_grad_enabled", "set_num_threads", "short", "tensor", "uint8",
     *_SUBPACKAGES,
 ]

@@ -6,21 +6,27 @@ from .autograd import from_numpy
 from .weights.archive import load_tree, save_tree
 
 
-def save(obj, path) -> None:
-    """Write a tree of dicts, lists, tuples, numbers, strings, arrays and Tensors (such as a state dict) to a file, atomically.
+def save(obj, f) -> None:
+    """Write a tree of dicts, lists, tuples, numbers, strings, arrays and Tensors (such as a state dict).
 
-    The file is an ``.npz`` with a CRC and without pickle; NumPy opens it.
+    ``f`` is a path, whose file is replaced atomically, or an open binary file. The file is an ``.npz`` with a CRC and without pickle; NumPy opens it.
 
     Raises:
         TypeError: for anything else in the tree, naming its place. OSError: if the folder cannot be written to.
     """
-    save_tree(path, obj)
+    save_tree(f, obj)
 
 
-def load(path):
+def load(f, map_location=None, *, weights_only: bool = True):
     """Read what :func:`save` wrote: Tensors come back as Tensors, arrays as arrays, bit for bit.
+
+    Args:
+        f: a path or an open binary file.
+        map_location: the device of the Tensors; the CPU by default, whatever device saved them.
+        weights_only: as in torch; the format can hold nothing but data, so it is always so.
 
     Raises:
         WeightsError: if the file is truncated, corrupt or foreign. OSError: if it cannot be opened.
     """
-    return load_tree(path, as_tensor=from_numpy)
+    device = "cpu" if map_location is None else map_location
+    return load_tree(f, as_tensor=lambda array: from_numpy(array).to(device))

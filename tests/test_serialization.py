@@ -1,10 +1,14 @@
 """``sv.save`` and ``sv.load`` of a net."""
 
+import io
+
 import numpy as np
+import pytest
 
 from scratchvgg import models, nn
 from scratchvgg.autograd import Tensor
 from scratchvgg.serialization import load, save
+from scratchvgg.weights.errors import WeightsError
 
 
 def test_a_state_dict_goes_there_and_back(tmp_path):
@@ -22,3 +26,15 @@ def test_parameters_lose_nothing_but_their_class(tmp_path):
     save([layer.weight, layer.bias], tmp_path / "layer.npz")
     weight, bias = load(tmp_path / "layer.npz")
     assert np.array_equal(weight.numpy(), layer.weight.detach().numpy()) and bias.shape == (2,) and not weight.requires_grad
+
+
+def test_open_files_as_for_torch():
+    file = io.BytesIO()
+    save({"weight": nn.Linear(3, 2).weight, "epoch": 3}, file)
+    file.seek(0)
+    tree = load(file, map_location="cpu", weights_only=True)
+    assert tree["epoch"] == 3 and tree["weight"].device.type == "cpu"
+    with pytest.raises(WeightsError, match="the open file"):
+        load(io.BytesIO(file.getvalue()[:-30]))
+    with pytest.raises(RuntimeError, match="cuda"):
+        load(file, map_location="cuda")

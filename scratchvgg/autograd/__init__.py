@@ -6,18 +6,20 @@ from .grad_mode import (
     detect_anomaly,
     enable_grad,
     inference_mode,
+    is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_detect_anomaly,
     set_grad_enabled,
 )
-from .gradcheck import gradcheck
+from .gradcheck import GradcheckError, gradcheck
 from .table import ops
-from .tensor import RemovableHandle, Size, Tensor, as_array, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
+from .tensor import RemovableHandle, Size, Tensor, Variable, as_array, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
 
 __all__ = [
-    "Function", "Op", "RemovableHandle", "Size", "Tensor", "as_array", "as_tensor", "backward", "detect_anomaly", "enable_grad",
-    "from_dlpack", "from_numpy", "grad", "gradcheck", "inference_mode", "intercept", "is_grad_enabled", "is_inference_mode_enabled",
-    "is_tensor", "no_grad", "ops", "set_detect_anomaly", "set_grad_enabled", "tensor",
+    "Function", "GradcheckError", "Op", "RemovableHandle", "Size", "Tensor", "Variable", "as_array", "as_tensor", "backward",
+    "detect_anomaly", "enable_grad", "from_dlpack", "from_numpy", "grad", "gradcheck", "inference_mode", "intercept",
+    "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "no_grad", "ops", "set_detect_anomaly",
+    "set_grad_enabled", "tensor",
 ]

@@ -25,6 +25,11 @@ def is_inference_mode_enabled() -> bool:
     return state.inference
 
 
+def is_anomaly_enabled() -> bool:
+    """True while anomaly mode is on."""
+    return state.anomaly
+
+
 class _Switch:
     """A context manager that is also a decorator: sets attributes of ``state`` and puts the old values back."""
 
@@ -90,28 +95,39 @@ class inference_mode(_Switch):
         return self
 
 
-class set_grad_enabled(_Switch):
-    """Set recording on or off: at once when called, or for a ``with`` block."""
+class _Setting(_Switch):
+    """A switch that acts when it is made, and ends with a ``with`` block if there is one. As a decorator it acts in each call."""
+
+    attribute: str
 
     def __init__(self, mode: bool):
-        self.values = {"grad": bool(mode)}
-        self._before = [{"grad": state.grad}]
-        state.grad = bool(mode)
+        self.values = {self.attribute: bool(mode)}
+        super().__enter__()
 
     def __enter__(self):
         return self
 
+    def __call__(self, function):
+        self.__exit__()
 
-class set_detect_anomaly(_Switch):
-    """Turn anomaly mode on or off (see :mod:`scratchvgg.autograd.anomaly`): at once, or for a ``with`` block."""
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with type(self)(self.values[self.attribute]):
+                return function(*args, **kwargs)
 
-    def __init__(self, mode: bool):
-        self.values = {"anomaly": bool(mode)}
-        self._before = [{"anomaly": state.anomaly}]
-        state.anomaly = bool(mode)
+        return wrapped
 
-    def __enter__(self):
-        return self
+
+class set_grad_enabled(_Setting):
+    """Set recording on or off: at once when called, for a ``with`` block, or for a function."""
+
+    attribute = "grad"
+
+
+class set_detect_anomaly(_Setting):
+    """Turn anomaly mode on or off (see :mod:`scratchvgg.autograd.anomaly`): at once, for a ``with`` block, or for a function."""
+
+    attribute = "anomaly"
 
 
 class detect_anomaly(_PlainSwitch):

@@ -9,6 +9,10 @@ from .grad_mode import enable_grad, no_grad
 from .tensor import Tensor
 
 
+class GradcheckError(RuntimeError):
+    """Backward and differences disagree."""
+
+
 def gradcheck(func, inputs, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True) -> bool:
     """Check the gradients of ``func(*inputs)`` with respect to every float64 input that requires grad.
 
@@ -23,7 +27,7 @@ def gradcheck(func, inputs, *, eps: float = 1e-6, atol: float = 1e-5, rtol: floa
 
     Raises:
         ValueError: if nothing requires grad or an input is not float64.
-        RuntimeError: on a difference: which output, which input, both numbers.
+        GradcheckError: on a difference: which output, which input, both numbers.
     """
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     checked = [i for i, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]
@@ -49,7 +53,7 @@ def gradcheck(func, inputs, *, eps: float = 1e-6, atol: float = 1e-5, rtol: floa
                 if not raise_exception:
                     return False
                 row, column = np.argwhere(bad | np.isnan(exact))[0]
-                raise RuntimeError(
+                raise GradcheckError(
                     f"gradcheck: output {o}, input {i}: d out[{row}] / d in[{column}] is {exact[row, column]:.10g} by backward, "
                     f"{estimate[row, column]:.10g} by differences; {int(bad.sum())} of {bad.size} entries differ"
                 )

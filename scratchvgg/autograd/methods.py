@@ -218,6 +218,7 @@ class TensorMethods:
     # ---- type and device -----------------------------------------------------------------------------------------
     def to(self, *args, **kwargs): return ops.to(self, *args, **kwargs)
     def type_as(self, other): return ops.to(self, other)
+    def type(self, dtype): return ops.to(self, dtype=dtype)
     def float(self): return ops.to(self, "float32")
     def double(self): return ops.to(self, "float64")
     def half(self): return ops.to(self, "float16")
@@ -237,6 +238,7 @@ class TensorMethods:
     # ---- sizes and numbers ---------------------------------------------------------------------------------------
     def size(self, dim=None): return self.shape if dim is None else self.array.shape[dim]
     def dim(self): return self.array.ndim
+    ndimension = dim
     def numel(self): return math.prod(self.array.shape)
     nelement = numel
     def stride(self, dim=None):
@@ -266,7 +268,7 @@ class TensorMethods:
         if self.dtype.is_floating_point or self.array.size != 1:
             raise TypeError(f"only integer tensors of one element can be an index, this one is {self.dtype} of shape {tuple(self.shape)}")
         return int(self.item())
-    def __format__(self, spec): return format(self.item(), spec) if spec and self.array.size == 1 else object.__format__(self, spec)
+    def __format__(self, spec): return object.__format__(self, spec) if self.array.ndim else format(self.item(), spec)
 
 
 def _comparable(other) -> bool:

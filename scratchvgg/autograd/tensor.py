@@ -5,6 +5,7 @@ State and autograd are here; the methods that mirror functions (``x.relu()``, ``
 
 from __future__ import annotations
 
+import operator
 import weakref
 
 import numpy as np
@@ -56,8 +57,9 @@ class Tensor(TensorMethods):
     """An n-dimensional array that can record what is done to it.
 
     Args:
-        data: a nested list, number, NumPy array or Tensor; copied.
-        dtype: element type; the default keeps an array's type and takes float32 for Python floats, int64 for integers.
+        data: as in torch either the sizes of an uninitialised tensor (``Tensor(2, 3)``) or a nested list, whose numbers become
+            float32 whatever they are; a NumPy array or Tensor is copied and keeps its type. :func:`tensor` is the one to use.
+        dtype: element type.
         device: ``"cpu"`` by default.
         requires_grad: start recording.
 
@@ -68,14 +70,20 @@ class Tensor(TensorMethods):
         version: counts writes; see :class:`~scratchvgg.autograd.node.Version`.
     """
 
-    def __init__(self, data, dtype=None, device=None, requires_grad: bool = False):
+    def __init__(self, *data, dtype=None, device=None, requires_grad: bool = False):
         backend = get_backend(Device(device or "cpu"))
-        self._start(backend, as_array(backend, data, dtype, copy=True), Version())
+        if len(data) == 1 and not isinstance(data[0], (int, Size)):
+            kept = data[0] if hasattr(data[0], "dtype") else None
+            array = as_array(backend, data[0], dtype or (get_default_dtype() if kept is None else None), copy=True)
+        else:
+            sizes = data[0] if data and isinstance(data[0], Size) else data
+            array = backend.empty(tuple(map(operator.index, sizes or (0,))), dtype or get_default_dtype())
+        self._start(backend, array, Version())
         self.requires_grad = requires_grad
 
     def _start(self, backend, array, version):
         self.backend, self.array, self.version = backend, array, version
-        self.grad = None
+        self._grad = None
         self._requires_grad = self._inference = self._of_leaf = False
         self._node, self._index, self._seen = None, 0, version.rewritten
         self._hooks = self._accumulator = None
@@ -121,9 +129,26 @@ class Tensor(TensorMethods):
     def requires_grad(self, value):
         if self._node is not None and not value:
             raise RuntimeError("requires_grad can only be changed on leaf tensors; use detach() to cut the history off")
+        if value and self._inference and not state.inference:
+            raise RuntimeError("an inference tensor cannot require grad outside inference_mode; clone() it first")
         if value and not self.dtype.is_floating_point:
             raise RuntimeError(f"only tensors of floating point dtype can require gradients, this one is {self.dtype}")
         self._requires_grad = bool(value)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient. Assigning checks that it fits: TypeError or RuntimeError otherwise."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            for what in ("shape", "dtype", "device"):
+                if getattr(value, what) != getattr(self, what):
+                    raise RuntimeError(f"grad: this tensor has {what} {getattr(self, what)}, the assigned gradient {getattr(value, what)}")
+        self._grad = value
 
     def requires_grad_(self, requires_grad: bool = True):
         """Set :attr:`requires_grad` and return the tensor."""
@@ -152,6 +177,10 @@ class Tensor(TensorMethods):
                 leaf.hooks[0] = self._hooks
         return leaf, 0
 
+    def is_inference(self) -> bool:
+        """True if it was made in :class:`~scratchvgg.autograd.inference_mode`."""
+        return self._inference
+
     def set_history(self, node, index: int) -> None:
         """Enter this tensor as output ``index`` of ``node``."""
         self._requires_grad, self._node, self._index, self._hooks = True, node, index, None
@@ -179,8 +208,11 @@ class Tensor(TensorMethods):
         """Raise if an in-place operation may not write here.
 
         Raises:
-            RuntimeError: for a leaf that requires grad (or a view of one) while recording, or expanded memory.
+            RuntimeError: for a leaf that requires grad (or a view of one) while recording, an inference tensor outside
+                inference_mode, or expanded memory.
         """
+        if self._inference and not state.inference:
+            raise RuntimeError(f"{operation}: an inference tensor cannot be changed in place outside inference_mode; clone() it first")
         if state.grad and self._requires_grad and (self.is_leaf or self._of_leaf):
             what = "a leaf tensor" if self.is_leaf else "a view of a leaf tensor"
             raise RuntimeError(f"{operation}: {what} that requires grad is being used in an in-place operation; write inside no_grad(), or to .data")
@@ -333,6 +365,8 @@ def as_array(backend, data, dtype=None, copy: bool = False):
             data = _plain(data)
     if not typed:
         data = np.asarray(data)
+        if data.dtype == object:
+            raise RuntimeError(f"tensor: expected numbers or nested lists of numbers, got {type(data.reshape(-1)[0]).__name__}")
         if data.dtype == np.float64 and dtype is None:
             dtype = get_default_dtype()
     wanted = as_dtype(data.dtype if dtype is None else dtype)
@@ -347,7 +381,10 @@ def _plain(items):
 
 def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
     """Copy ``data`` into a new tensor (torch.tensor): floats become float32, integers int64, arrays keep their type."""
-    return Tensor(data, dtype, device, requires_grad)
+    backend = get_backend(Device(device or "cpu"))
+    out = Tensor.wrap(backend, as_array(backend, data, dtype, copy=True))
+    out.requires_grad = requires_grad
+    return out
 
 
 def as_tensor(data, dtype=None, device=None) -> Tensor:
@@ -373,6 +410,11 @@ def from_numpy(array: np.ndarray) -> Tensor:
 def from_dlpack(source) -> Tensor:
     """A CPU tensor that shares the memory of any object with ``__dlpack__`` (torch, CuPy, JAX, NumPy)."""
     return from_numpy(np.from_dlpack(source))
+
+
+def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
+    """A tensor that shares the memory of ``data``: code from before PyTorch 0.4 wraps every tensor so."""
+    return data.detach().requires_grad_(requires_grad)
 
 
 def is_tensor(value) -> bool:

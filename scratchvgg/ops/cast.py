@@ -45,6 +45,11 @@ def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False, me
             dtype, device = a.dtype, a.device
         elif isinstance(a, Device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda", "emulator")):
             device = a
+        elif isinstance(a, str):
+            try:
+                dtype = as_dtype(a)
+            except TypeError:
+                raise RuntimeError(f"to: expected a dtype or a device such as 'cpu' or 'cuda:0', got {a!r}") from None
         elif not isinstance(a, bool):
             dtype = a
     out = input

@@ -57,8 +57,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         (N, K, P, Q) with P = ⌊(H + 2·padding − dilation·(R − 1) − 1) / stride⌋ + 1, Q alike.
 
     Raises:
-        RuntimeError: sizes or element types that do not fit, stride, dilation or groups below 1, negative padding.
-        ValueError: an unknown padding word or algorithm.
+        RuntimeError: sizes or element types that do not fit, stride, dilation or groups below 1, negative padding or an unknown word.
+        ValueError: an unknown algorithm.
         TypeError: an argument of the wrong kind.
     """
     for name, value in (("input", input), ("weight", weight), *((("bias", bias),) if bias is not None else ())):
@@ -94,7 +94,7 @@ def _problem(x_shape, w_shape, stride, padding, dilation, groups) -> Problem:
         raise RuntimeError(f"conv2d: {k} output channels cannot be cut into {groups} groups")
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise ValueError(f"conv2d: padding must be 'same', 'valid' or integers, got {padding!r}")
+            raise RuntimeError(f"conv2d: padding must be 'same', 'valid' or integers, got {padding!r}")
         if padding == "same" and stride != (1, 1):
             raise RuntimeError(f"conv2d: padding='same' needs stride 1, got {stride}")
         around = same_padding((r, s), dilation) if padding == "same" else ((0, 0), (0, 0))

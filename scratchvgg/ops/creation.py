@@ -34,7 +34,7 @@ def _finish(backend, array, requires_grad):
 def _draw(name, shape, dtype, device, requires_grad, generator, kind):
     dtype = get_default_dtype() if dtype is None else as_dtype(dtype)
     if not dtype.is_floating_point:
-        raise RuntimeError(f"{name}: needs a floating point dtype, got {dtype}")
+        raise NotImplementedError(f"{name}: needs a floating point dtype, got {dtype}")
     backend, generator = _backend(device), generator or default_generator
     return _finish(backend, backend.asarray(getattr(generator, kind)(shape, dtype.numpy)), requires_grad)
 
@@ -62,6 +62,8 @@ def empty(*size, dtype=None, device=None, requires_grad: bool = False):
 @ops.register
 def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = False):
     """A tensor full of one number, whose kind decides the dtype (bool, int64 or the default floating type) unless it is given."""
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"full: size must be a tuple of ints, got {size!r}")
     fill_value = fill_value.item() if isinstance(fill_value, Tensor) else plain_number(fill_value)
     backend, shape = _backend(device), _shape("full", (size,))
     out = backend.empty(shape, number_dtype(fill_value) if dtype is None else dtype)
@@ -70,7 +72,7 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = Fal
 
 
 @ops.register
-def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad: bool = False):
+def arange(start=0, end=None, step=1, *, dtype=None, device=None, requires_grad: bool = False):
     """start, start + step, … below end (``arange(end)`` starts at 0). int64, or the default floating type if any argument is a float.
 
     Raises:
@@ -216,7 +218,7 @@ def randint_like(input, low, high=None, *, generator=None, dtype=None, device=No
 
 def _random_like(name, fill, input, generator, dtype, device, requires_grad, memory_format):
     if not (as_dtype(dtype) if dtype is not None else input.dtype).is_floating_point:
-        raise RuntimeError(f"{name}: needs a floating point dtype, got {input.dtype if dtype is None else as_dtype(dtype)}")
+        raise NotImplementedError(f"{name}: needs a floating point dtype, got {input.dtype if dtype is None else as_dtype(dtype)}")
     _, finish = _like(name, input, dtype, device, False, memory_format)
     return getattr(ops, fill)(finish(), generator=generator).requires_grad_(requires_grad)
 

@@ -35,7 +35,7 @@ def overwrite(name: str, input, write):
 def _floating(name, input):
     check_tensor(name, "input", input)
     if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: needs a floating point tensor, got {input.dtype}")
+        raise NotImplementedError(f"{name}: needs a floating point tensor, got {input.dtype}")
 
 
 @ops.register

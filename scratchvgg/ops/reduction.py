@@ -5,16 +5,20 @@ from __future__ import annotations
 REDUCTIONS = ("none", "mean", "sum")
 
 
+def old_flags(size_average, reduce, reduction: str) -> str:
+    """The word for torch's old flags ``size_average`` and ``reduce``; ``reduction`` where neither is given."""
+    if size_average is None and reduce is None:
+        return reduction
+    return "none" if reduce is False else "sum" if size_average is False else "mean"
+
+
 def loss_reduction(name: str, reduction: str, size_average=None, reduce=None) -> str:
     """The reduction asked for; torch's old flags ``size_average`` and ``reduce`` override it if given.
 
     Raises:
         ValueError: for another word.
     """
-    if size_average is not None or reduce is not None:
-        if reduce is False:
-            return "none"
-        return "sum" if size_average is False else "mean"
+    reduction = old_flags(size_average, reduce, reduction)
     if reduction not in REDUCTIONS:
         raise ValueError(f"{name}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     return reduction

@@ -19,6 +19,7 @@ length: a hostile file can make neither code run nor memory grow beyond its own 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -45,7 +46,7 @@ def save_tree(path, tree) -> None:
     """Write ``tree`` to ``path`` atomically.
 
     Args:
-        path: the file; if it exists it is replaced in one step.
+        path: the file; if it exists it is replaced in one step. Or an open binary file.
         tree: dicts, lists, tuples, None, bools, ints, floats, strings, NumPy arrays (of bools and numbers; NumPy scalars
             count as 0-dimensional) and Tensors, nested at will. Element types, bits and memory order are kept.
 
@@ -56,7 +57,8 @@ def save_tree(path, tree) -> None:
     arrays: dict[str, np.ndarray] = {}
     index = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, (), arrays)}
     text = json.dumps(index, allow_nan=False, ensure_ascii=True).encode()
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    target = contextlib.nullcontext(path) if hasattr(path, "write") else atomic_write(path)
+    with target as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(INDEX, _EPOCH), text)
         for name, array in arrays.items():
             _write_array(archive, name, array)
@@ -66,23 +68,23 @@ def load_tree(path, as_tensor=None):
     """Read what :func:`save_tree` wrote.
 
     Args:
-        path: the file.
+        path: the file, or an open binary file.
         as_tensor: called with each array that was a Tensor when saved; by default these stay arrays.
 
     Raises:
         WeightsError: if the file is truncated, corrupt, foreign or makes claims that its length belies.
         OSError: if it cannot be opened.
     """
-    with open(path, "rb") as file:
+    with contextlib.nullcontext(path) if hasattr(path, "read") else open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                members = _checked_members(archive, os.fstat(file.fileno()).st_size)
+                members = _checked_members(archive, file.seek(0, os.SEEK_END))
                 index = json.loads(archive.read(members[INDEX]))
                 if index["format"] != FORMAT or index["version"] != VERSION:
                     raise ValueError(f"it is {index['format']!r} version {index['version']!r}, expected {FORMAT!r} version {VERSION}")
                 return _decode(index["tree"], lambda entry: _read_array(archive, members, entry, as_tensor))
         except _BROKEN as error:
-            raise WeightsError(f"cannot read {os.fspath(path)}: {_reason(error)}") from error
+            raise WeightsError(f"cannot read {getattr(file, 'name', 'the open file')}: {_reason(error)}") from error
 
 
 def _reason(error) -> str:

@@ -145,6 +145,32 @@ def test_set_grad_enabled():
     sv.set_grad_enabled(True)
 
 
+def test_set_grad_enabled_as_a_decorator(torch):
+    for module in (sv, torch):
+        wrapped = module.set_grad_enabled(False)(module.is_grad_enabled)
+        assert [module.is_grad_enabled(), wrapped(), module.is_grad_enabled(), wrapped()] == [True, False, True, False]
+
+
+def test_anomaly_mode_can_be_asked_for(torch):
+    for module in (sv, torch):
+        with module.autograd.set_detect_anomaly(True):
+            assert module.is_anomaly_enabled()
+        assert not module.is_anomaly_enabled()
+
+
+def test_inference_tensors_are_frozen_outside(torch):
+    for module in (sv, torch):
+        with module.inference_mode():
+            x = module.zeros(2)
+            x.add_(1)
+        assert x.is_inference() and not x.clone().is_inference()
+        for change in (lambda x=x: x.add_(1), x.requires_grad_):
+            with pytest.raises(RuntimeError):
+                change()
+        if module is sv:  # torch has written by the time it raises
+            assert x.tolist() == [1.0, 1.0]
+
+
 def test_inference_tensors_stay_out_of_the_tape():
     with sv.inference_mode():
         y = sv.ones(2) * 2

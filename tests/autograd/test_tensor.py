@@ -51,10 +51,56 @@ def test_default_dtype():
         sv.set_default_dtype(sv.float32)
 
 
-@pytest.mark.parametrize("bad", [["a"], [1j], np.zeros(2, np.complex64), object()], ids=repr)
+@pytest.mark.parametrize("bad", [["a"], [1j], np.zeros(2, np.complex64)], ids=repr)
 def test_what_tensors_cannot_hold(bad):
     with pytest.raises(TypeError):
         sv.tensor(bad)
+
+
+@pytest.mark.parametrize("bad", [None, [None], object(), [1, object()]], ids=["None", "[None]", "object", "[1, object]"])
+def test_objects_have_no_element_type(torch, bad):
+    for make in (sv.tensor, torch.tensor):
+        with pytest.raises(RuntimeError):
+            make(bad)
+
+
+def test_the_old_constructor(torch):
+    """``Tensor(...)`` makes float32 of any list, and takes integers for sizes."""
+    for module in (sv, torch):
+        assert module.Tensor([1, 2]).dtype is module.float32 and module.Tensor([1, 2]).tolist() == [1.0, 2.0]
+        assert [tuple(t.shape) for t in (module.Tensor(2, 3), module.Tensor(module.zeros(4, 5).shape), module.Tensor())] == [(2, 3), (4, 5), (0,)]
+        weight = module.nn.Parameter(module.Tensor(4, 3))
+        assert weight.requires_grad and weight.dtype is module.float32
+
+
+def test_variable(torch):
+    for module in (sv, torch):
+        x = module.zeros(2)
+        v = module.autograd.Variable(x, requires_grad=True)
+        v.data.add_(1)
+        assert v.requires_grad and not x.requires_grad and x.tolist() == [1.0, 1.0]
+
+
+def test_an_assigned_gradient_must_fit(torch):
+    for module in (sv, torch):
+        x = module.zeros(3, requires_grad=True)
+        with pytest.raises(TypeError):
+            x.grad = 1
+        for wrong in (module.zeros(2), module.zeros(3, dtype=module.float64)):
+            with pytest.raises(RuntimeError):
+                x.grad = wrong
+        assert x.grad is None
+        x.grad = module.ones(3)
+        x.sum().backward()
+        assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_formatting(torch):
+    """A single number formats as a number, anything else as its repr, and no format fits several."""
+    for module in (sv, torch):
+        assert f"{module.tensor(3)} {module.tensor(2.5):.2f}" == "3 2.50" and f"{module.tensor([3])}" == "tensor([3])"
+        with pytest.raises(TypeError):
+            format(module.tensor([2.5]), ".2f")
 
 
 def test_ragged():

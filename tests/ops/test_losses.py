@@ -1,10 +1,13 @@
 """The losses beyond the table of cases: masked logits, ignored rows, Inf and NaN, long batches, warnings, errors."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scratchvgg import nn
 from scratchvgg.autograd import Tensor, ops
 from tests.harness import Case, array, integers, normal, rms_error, run, uniform
 
@@ -120,3 +123,16 @@ def test_mse_rejects(torch):
     check_rejected(lambda F, x, y: F.mse_loss(x, y), x, numbers(2, 2))
     check_rejected(lambda F, x, y: F.mse_loss(x, y, reduction="average"), x, x)
     check_rejected(lambda F, x, y: F.mse_loss(x, y), numbers(3, 4, dtype="int64"), numbers(3, 4, dtype="int64"))
+
+
+@pytest.mark.parametrize("flags", [{"size_average": False}, {"size_average": True}, {"reduce": False}, {"reduce": True, "size_average": False}])
+def test_modules_take_torchs_old_flags(torch, flags):
+    z, t = numbers(3, 4), np.array([0, 2, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's deprecation
+        for name in ("CrossEntropyLoss", "NLLLoss"):
+            ours = getattr(nn, name)(None, **flags)(Tensor(z), Tensor(t))
+            assert np.allclose(ours.numpy(), getattr(torch.nn, name)(None, **flags)(torch.from_numpy(z), torch.from_numpy(t)))
+        for name in ("MSELoss", "L1Loss"):
+            ours = getattr(nn, name)(**flags)(Tensor(z), Tensor(2 * z))
+            assert np.allclose(ours.numpy(), getattr(torch.nn, name)(**flags)(torch.from_numpy(z), torch.from_numpy(2 * z)))

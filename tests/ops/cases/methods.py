@@ -89,6 +89,7 @@ CASES = [
     method("unique", inputs=(tied(8).frozen(),)), method("bincount", inputs=(integers(0, 5, 9),)),
     *(method(name, operation="to", inputs=(normal(3, std=4).frozen(),)) for name in ("int", "float", "long", "half", "double", "bool", "cpu")),
     method("type_as", inputs=(x, integers(0, 2, 1)), operation="to"),
+    Case("to", "x.type", (x.frozen(),), lambda F, x: x.type(x.double().dtype)[: x.ndimension()]),
     Case("expand", "x.expand_as", (normal(3, 1), y), lambda F, x, y: x.expand_as(y)),
     Case("reshape", "x.reshape_as", (normal(2, 6), y), lambda F, x, y: x.reshape_as(y)),
     Case("zeros", "x.new_zeros", (x.frozen(),), lambda F, x: [x.new_zeros(2, 3), x.new_zeros((2,))]),
