@@ -14,8 +14,10 @@ from .grad_mode import (
     set_grad_enabled,
 )
 from .gradcheck import GradcheckError, gradcheck
+from .handle import RemovableHandle
+from .size import Size
 from .table import ops
-from .tensor import RemovableHandle, Size, Tensor, Variable, as_array, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
+from .tensor import Tensor, Variable, as_array, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
 
 __all__ = [
     "Function", "GradcheckError", "Op", "RemovableHandle", "Size", "Tensor", "Variable", "as_array", "as_tensor", "backward",

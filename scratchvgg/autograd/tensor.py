@@ -12,45 +12,12 @@ import numpy as np
 
 from ..array import Device, as_dtype, get_backend, get_default_dtype
 from .grad_mode import state
+from .handle import RemovableHandle
 from .methods import TensorMethods
 from .node import Leaf, Version
 from .printing import tensor_repr
+from .size import Size
 from .table import ops
-
-
-class Size(tuple):
-    """A shape: a tuple with torch's ``numel``."""
-
-    def numel(self) -> int:
-        """The number of elements."""
-        count = 1
-        for n in self:
-            count *= n
-        return count
-
-    def __repr__(self):
-        return f"Size({list(self)})"
-
-
-class RemovableHandle:
-    """Undo a hook registration with :meth:`remove`, or use it as a context manager."""
-
-    _next = 0
-
-    def __init__(self, hooks: dict, hook):
-        self._hooks, self.id = hooks, RemovableHandle._next
-        RemovableHandle._next += 1
-        hooks[self.id] = hook
-
-    def remove(self) -> None:
-        """Take the hook out; a second call does nothing."""
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.remove()
 
 
 class Tensor(TensorMethods):

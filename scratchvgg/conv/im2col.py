@@ -75,7 +75,7 @@ class Im2col(Algorithm):
         return dx
 
     def grad_weight(self, backend, problem, dy, x, out=None):
-        xp, g = backend.xp, problem
+        g = problem
         dtype = compute_dtype(x.dtype)
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         deep, wide = g.C // g.groups, g.K // g.groups

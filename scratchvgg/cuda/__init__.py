@@ -3,7 +3,7 @@
 from ..array import available_devices
 from .sources import kernel_folder, kernel_source, kernel_sources
 
-__all__ = ["device_count", "is_available", "kernel_folder", "kernel_source", "kernel_sources"]
+__all__ = ["device_count", "is_available", "kernel_folder", "kernel_source", "kernel_sources", "manual_seed", "manual_seed_all"]
 
 
 def device_count() -> int:
@@ -14,3 +14,10 @@ def device_count() -> int:
 def is_available() -> bool:
     """Whether ``x.to("cuda")`` can work: False unless a CUDA backend is registered."""
     return device_count() > 0
+
+
+def manual_seed(seed: int) -> None:
+    """Accepted for torch's sake, and without effect: ``scratchvgg.manual_seed`` seeds every device, with the same numbers on each."""
+
+
+manual_seed_all = manual_seed

@@ -33,22 +33,24 @@ class DataLoader:
         transform: called as ``transform(images, info)`` with the batch's first array and its :class:`BatchInfo`.
         prefetch: batches made ahead by a background thread; 0 makes each one when it is asked for.
         dtype: cast the first array to this type after the transform.
+        num_workers: torch's name for it; 0 is ``prefetch=0``, more is the background thread.
+        pin_memory: torch's; batches here live where they are used already.
 
     Attributes:
         epoch: the epoch that the next iteration will run; each iteration that starts moves it on by one.
 
     Raises:
-        ValueError: for a batch size below 1 or a negative ``prefetch``.
+        ValueError: for a batch size below 1, or a negative ``prefetch`` or ``num_workers``.
     """
 
     def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, *, seed: int | None = None,
                  generator: Generator | None = None, drop_last: bool = False, transform: Callable | None = None,
-                 prefetch: int = 2, dtype=None):
-        for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
+                 prefetch: int = 2, dtype=None, num_workers: int | None = None, pin_memory: bool = False):
+        for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0), ("num_workers", num_workers or 0, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"DataLoader: {name} should be an integer of {least} or more, got {value!r}")
         self.dataset, self.batch_size, self.shuffle = dataset, int(batch_size), shuffle
-        self.drop_last, self.transform, self.prefetch = drop_last, transform, int(prefetch)
+        self.drop_last, self.transform, self.prefetch = drop_last, transform, 0 if num_workers == 0 else int(prefetch)
         self.dtype = None if dtype is None else as_dtype(dtype)
         self.seed = int((generator or default_generator).integers(0, 1 << 63, ())) if seed is None else _seed(seed)
         self.epoch = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .. import __version__, evaluate
 from ..array import default_generator, get_num_threads, manual_seed, set_num_threads
 from ..data import DataLoader, transforms
-from ..nn import functional as F  # noqa: N812 - torch's spelling
+from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import EMA
 from ..optim.lr_scheduler import LambdaLR

@@ -219,6 +219,7 @@ def test_sizes():
         and x.nbytes == 96
     )
     assert repr(x.shape) == "Size([2, 3, 4])" and 0.0 in x and 1.0 not in x
+    assert x.shape[1:].numel() == 12 and repr(x.size()[:1]) == "Size([2])"
 
 
 def test_equality_with_other_things():

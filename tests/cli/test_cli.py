@@ -102,7 +102,7 @@ BAD = [
 @pytest.mark.parametrize("args, message", BAD, ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "")
 def test_bad_input_is_one_line_and_status_2(capsys, args, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = call(capsys, *args)
+    status, _, err = call(capsys, *args)
     assert status == 2 and err.count("\n") == 1 and err.startswith("scratchvgg") and ": error: " in err
     assert message in err
     assert not list(tmp_path.iterdir()), "bad input leaves nothing behind"

@@ -35,3 +35,10 @@ def test_without_a_cuda_backend_there_is_no_gpu():
     assert cuda.device_count() == 0
     with pytest.raises(RuntimeError, match="device 'cuda:0' is not available"):
         sv.zeros(2).cuda()
+
+
+def test_seeding_the_gpu_leaves_the_one_seed_alone():
+    sv.manual_seed(3)
+    cuda.manual_seed(5)
+    cuda.manual_seed_all(5)
+    assert sv.initial_seed() == 3

@@ -49,6 +49,13 @@ def test_batches_are_tensors_in_order(prefetch):
     assert images.dtype == np.uint8 and labels.dtype == np.int64
 
 
+def test_torchs_arguments():
+    quiet, busy = (DataLoader(SHAPES, batch_size=8, shuffle=True, num_workers=n, pin_memory=True, seed=1) for n in (0, 4))
+    assert quiet.prefetch == 0 and busy.prefetch > 0 and same(quiet, busy)
+    with pytest.raises(ValueError, match="num_workers"):
+        DataLoader(SHAPES, num_workers=-1)
+
+
 @pytest.mark.parametrize(("size", "drop", "expected"), [
     (8, True, [8] * 6), (8, False, [8] * 6 + [2]), (50, True, [50]), (51, True, []), (51, False, [50]),
 ])

@@ -154,7 +154,7 @@ def test_an_overflow_in_a_layer_is_named(tmp_path):
 
 
 def test_an_infinite_loss_behind_finite_layers_is_named(tmp_path):
-    from scratchvgg.nn import functional as F  # noqa: N812
+    from scratchvgg.nn import functional as F
 
     made = small_recipe()
     trainer = Trainer(made, plain=True)
