@@ -82,7 +82,7 @@ class Op:
         with backend.quiet():
             result = cls.forward(ctx, *[a.array if isinstance(a, Tensor) else a for a in args], **options)
         many = isinstance(result, tuple)
-        outputs = tuple(Tensor.wrap(backend, r) for r in (result if many else (result,)))
+        outputs = tuple(Tensor.wrap(ctx.backend, r) for r in (result if many else (result,)))
         if ctx.writes:  # in place: the first argument's memory now holds the first output
             args[0].version.value += 1
             outputs[0].share_memory_of(args[0])

@@ -36,7 +36,8 @@ class Context:
     """What an operation's forward leaves for its backward, and what it may ask about the call.
 
     Attributes:
-        backend, xp: the device's :class:`~scratchvgg.array.Backend` and its array module.
+        backend, xp: the device's :class:`~scratchvgg.array.Backend` and its array module. A forward whose result lies on another
+            device sets ``backend`` to that one's.
         needs_input_grad: one bool per positional argument of forward; False for everything when nothing is recorded.
         writes: forward sets it to True if it wrote its result over its first argument.
     Any other attribute an operation sets is kept until the tape is freed.

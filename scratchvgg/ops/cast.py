@@ -24,12 +24,12 @@ class Transfer(Op):
 
     @staticmethod
     def forward(ctx, x, backend):
-        ctx.target = backend
-        return backend.asarray(ctx.backend.to_numpy(x))
+        ctx.source, ctx.backend = ctx.backend, backend
+        return backend.asarray(ctx.source.to_numpy(x))
 
     @staticmethod
     def backward(ctx, g):
-        return ctx.backend.asarray(ctx.target.to_numpy(g)), None
+        return ctx.source.asarray(ctx.backend.to_numpy(g)), None
 
 
 @ops.register
