@@ -47,6 +47,7 @@ from .closeness import (
     is_floating,
     rms_error,
 )
+from .faces import Face, torch_face
 from .inputs import Input, array, booleans, distinct, integers, normal, off_zero, tied, uniform
 from .layouts import LAYOUTS
 
@@ -173,32 +174,11 @@ def _check_names(cases):
 # ---- the two libraries under one face -----------------------------------------------------------------------------------
 
 
-class Face:
-    """Public names, looked up in one place after another."""
-
-    def __init__(self, *places):
-        self._places = places
-
-    def __getattr__(self, name):
-        for place in self._places:
-            if hasattr(place, name):
-                return getattr(place, name)
-        raise AttributeError(f"{name!r} is in none of {self._places}")
-
-
 def our_face(case: Case | None = None, algorithm: str | None = None) -> Face:
     """scratchvgg: the table of operations first; the case's operation bound to ``algorithm`` if one is given."""
     if algorithm is None:
         return Face(ops, scratchvgg)
     return Face(SimpleNamespace(**{case.operation: functools.partial(getattr(ops, case.operation), algorithm=algorithm)}), ops, scratchvgg)
-
-
-@functools.cache
-def torch_face() -> Face:
-    """torch: functional forms first (their dropout and batch_norm are the public ones), methods last."""
-    import torch
-
-    return Face(torch.nn.functional, torch, torch.Tensor, torch.autograd)
 
 
 # ---- running -------------------------------------------------------------------------------------------------------------
