@@ -34,6 +34,8 @@ class GELU(Op):
         xp = ctx.xp
         y, value = xp.empty_like(x), _tanh_form if approximate == "tanh" else _exact_form
         slope = xp.empty_like(x) if ctx.needs_input_grad[0] else None
+        if x.strides != y.strides:  # gaps or stretched dimensions: "K" would walk the two in different orders
+            x = x.copy("K")
         source, flat_y = x.ravel("K"), y.ravel("K")
         flat_slope = None if slope is None else slope.ravel("K")
 

@@ -1,5 +1,6 @@
 """Activations beyond the table of cases: extremes, in-place forms, accuracy of GELU's erf, errors."""
 
+import itertools
 import math
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_gelu_in_float64_is_exact():
     x = np.linspace(-9, 9, 2001)
     expected = [0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x]
     assert np.abs(ops.gelu(Tensor(x)).numpy() - expected).max() < 2e-15
+
+
+@pytest.mark.parametrize("name", ["gelu", "relu", "leaky_relu", "sigmoid", "tanh", "erf"])
+@pytest.mark.parametrize("dims", list(itertools.permutations(range(3))), ids=str)
+def test_stretched_and_sliced_inputs(torch, name, dims):
+    def both(ops, tensor):
+        wide = tensor(numbers(3, 1, 4)).expand(3, 5, 4).permute(*dims)
+        gaps = tensor(numbers(6, 5, 8))[::2, :, 1::2].permute(*dims)
+        return [getattr(ops, name)(x) for x in (wide, gaps)]
+
+    theirs = both(torch.nn.functional if name not in ("erf", "sigmoid", "tanh") else torch, torch.from_numpy)
+    for ours, expected in zip(both(ops, Tensor), theirs, strict=True):
+        assert np.allclose(ours.numpy(), expected.numpy(), rtol=1e-12)
 
 
 def test_gelu_keeps_one_array_and_none_without_gradient():
