@@ -6,6 +6,8 @@ polynomials of degree up to 8, relative error below 1e-16 before rounding. Evalu
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .threads import parallel_for, ranges
@@ -28,8 +30,10 @@ _Q3 = (1.0, 2.56852019228982242, 1.87295284992346725, 5.27905102951428412e-1, 6.
 _TILE = 1 << 14
 
 
-def erf(x: np.ndarray) -> np.ndarray:
+def erf(x, xp=np):
     """erf of each element, in the type of ``x`` (float16 and bfloat16 compute in float32). Any shape and strides.
+
+    ``xp`` is the array module of ``x``.
 
     Error: below 1e-15 in float64, below 2e-7 in float32.
     """
@@ -38,17 +42,17 @@ def erf(x: np.ndarray) -> np.ndarray:
 
     def tile(piece):
         part = flat[slice(*piece)]
-        part[...] = _erf(part.astype(np.float32) if part.dtype.itemsize == 2 else part)
+        part[...] = _erf(xp, part.astype(xp.float32) if part.dtype.itemsize == 2 else part)
 
     with np.errstate(all="ignore"):
         parallel_for(tile, ranges(flat.size, _TILE))
     return out
 
 
-def _ratio(above, below, z):
+def _ratio(xp, above, below, z):
     """Two polynomials by Horner's rule, and their quotient."""
     kind = z.dtype.type
-    p, q = np.full_like(z, kind(above[0])), np.full_like(z, kind(below[0]))
+    p, q = xp.full_like(z, kind(above[0])), xp.full_like(z, kind(below[0]))
     for a, b in zip(above[1:], below[1:], strict=True):
         p *= z
         p += kind(a)
@@ -58,19 +62,19 @@ def _ratio(above, below, z):
     return p
 
 
-def _erf(x):
+def _erf(xp, x):
     kind = x.dtype.type
-    size = np.abs(x)
+    size = xp.abs(x)
     near = size <= kind(0.5)
-    bounded = np.minimum(size, kind(4))  # NaN stays NaN
-    out = kind(1) - np.exp(-bounded * bounded) * _ratio(_P2, _Q2, bounded)
+    bounded = xp.minimum(size, kind(4))  # NaN stays NaN
+    out = kind(1) - xp.exp(-bounded * bounded) * _ratio(xp, _P2, _Q2, bounded)
     if near.any():
         small = x[near]
-        out[near] = np.abs(small) * _ratio(_P1, _Q1, small * small)
+        out[near] = xp.abs(small) * _ratio(xp, _P1, _Q1, small * small)
     far = size > kind(4)
     if far.any():
-        large = np.minimum(size[far], kind(10))
+        large = xp.minimum(size[far], kind(10))
         inverse = 1 / (large * large)
-        tail = (kind(1 / np.sqrt(np.pi)) - inverse * _ratio(_P3, _Q3, inverse)) / large
-        out[far] = kind(1) - np.exp(-large * large) * tail
-    return np.copysign(out, x, out=out)
+        tail = (kind(1 / math.sqrt(math.pi)) - inverse * _ratio(xp, _P3, _Q3, inverse)) / large
+        out[far] = kind(1) - xp.exp(-large * large) * tail
+    return xp.copysign(out, x, out=out)

@@ -148,7 +148,7 @@ class Erf(Op):
     @staticmethod
     def forward(ctx, x):
         ctx.save(x=x)
-        return erf_array(x)
+        return erf_array(x, ctx.xp)
 
     @staticmethod
     def backward(ctx, g):

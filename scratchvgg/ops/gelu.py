@@ -56,7 +56,7 @@ class GELU(Op):
 def _distribution(xp, x):
     """Φ(x)."""
     if x.dtype == xp.float64:
-        cdf = erf(x * math.sqrt(0.5))
+        cdf = erf(x * math.sqrt(0.5), xp)
         cdf += 1
         cdf *= 0.5
         return cdf
