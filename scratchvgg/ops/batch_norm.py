@@ -6,8 +6,8 @@ Training takes μ and the biased variance σ² of the batch, and moves the runni
     ∂L/∂b = Σ g     ∂L/∂w = Σ g x̂     ∂L/∂x = w / √(σ² + ε) · (g − mean g − x̂ mean(g x̂))        (evaluation: without the means)
 
 Everything runs on the (M, C) matrix of channels-last memory, r rows at a time as one row of r·C (a short inner loop over C would
-cost more than the arithmetic), in tiles that stay in the cache. Statistics are sums of d and d² with d = x − s for a shift s near μ, the
-mean of every 16th row: |μ − s| ≤ 4σ whatever the data, so σ² = mean d² − (mean d)² loses no more than four bits, in one pass over memory.
+cost more than the arithmetic), in tiles that stay in the cache. μ is a float64 sum; σ² = mean d² − (μ − s)² with d = x − s for a shift s
+near μ, the mean of every 16th row: |μ − s| ≤ 4σ whatever the data, so no more than four bits are lost, in one pass over memory.
 μ is kept as a *centre* in the type of x, which is subtracted first (exactly, near μ), and the rest that rounding left.
 """
 
@@ -64,34 +64,37 @@ class _Rows:
         """``task(number, slice of rows)`` on the pool; the tiles depend on the shape only."""
         parallel_for(lambda item: task(item[0], slice(*item[1])), list(enumerate(self.tiles)))
 
-    def two_sums(self, dtype, terms):
-        """Σ a and Σ b of every channel, float64, where ``terms(slice, scratch)`` gives a tile of a, then one of b (either may be the scratch)."""
+    def two_sums(self, dtype, terms, first=None):
+        """Σ a and Σ b of every channel, float64, where ``terms(slice, scratch)`` gives a tile of a, then one of b (either may be the scratch).
+
+        Within a tile they are added up in ``dtype``, the sum of a in ``first`` if that is given.
+        """
         xp = self.backend.xp
-        sums = xp.empty((2, len(self.tiles), self.long_shape[1]), dtype)
+        sums = [xp.empty((len(self.tiles), self.long_shape[1]), d) for d in (first or dtype, dtype)]
 
         def task(i, where):
             scratch = self.backend.workspace("batch_norm", (where.stop - where.start, self.long_shape[1]), dtype)
-            for k, tile in enumerate(terms(where, scratch)):
-                xp.sum(tile, 0, dtype, out=sums[k, i])
+            for total, tile in zip(sums, terms(where, scratch), strict=True):
+                xp.sum(tile, 0, total.dtype, out=total[i])
 
         self.for_tiles(task)
         return self.fold(sums[0]), self.fold(sums[1])
 
 
 def _batch_statistics(xp, rows, x, dtype):
-    """Mean and biased variance of every channel, float64."""
+    """Mean and biased variance of every channel, float64. The mean is a float64 sum: of centred data it is all rounding otherwise."""
     sample = x[::_SAMPLE]
     shift = (rows.fold(sample.sum(0, dtype=dtype)) / (len(sample) * rows.repeat)).astype(dtype)
     long_shift = rows.spread(shift, dtype)
 
     def terms(where, d):
+        yield x[where]
         xp.subtract(x[where], long_shift, out=d)
-        yield d
         yield xp.multiply(d, d, out=d)
 
-    first, second = rows.two_sums(dtype, terms)
-    first /= rows.count
-    return shift + first, xp.maximum(second / rows.count - first * first, 0)
+    first, second = rows.two_sums(dtype, terms, first=xp.float64)
+    mean = first / rows.count
+    return mean, xp.maximum(second / rows.count - xp.square(mean - shift), 0)
 
 
 class BatchNorm(Op):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from ..array import get_default_dtype
 from ..array.special import erf as erf_array
 from ..autograd import Op, ops
 from .common import check_tensor, promote
@@ -158,8 +159,11 @@ class Erf(Op):
 
 @ops.register
 def exp(input):
-    """eˣ."""
-    return Exp.apply(*promote("exp", check_tensor("exp", "input", input), floating=True))
+    """eˣ. Of integers it is computed in float64 and rounded once."""
+    check_tensor("exp", "input", input)
+    if not input.dtype.is_floating_point:
+        return ops.to(Exp.apply(ops.to(input, "float64")), get_default_dtype())
+    return Exp.apply(input)
 
 
 @ops.register
