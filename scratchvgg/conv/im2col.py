@@ -22,7 +22,7 @@ from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the column tile of one thread
 FEWEST_ROWS = 256  # a GEMM with fewer rows spends its time packing the filter; this wins over CAP
-SMALL, STRIP = 1 << 14, 128  # grad_weight with fewer elements than SMALL adds its products up in strips of STRIP rows
+SMALL, STRIPS = 1 << 14, range(16, 129)  # grad_weight with fewer elements than SMALL adds its products up in strips of so many rows
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
 
 
@@ -138,10 +138,11 @@ def sum_of_products(backend, a, b):
     BLAS blocks the sum of a large product by itself; for small ones it adds row after row, and the rounding error grows with their number.
     """
     xp, rows = backend.xp, len(a)
-    if a.shape[1] * b.shape[1] > SMALL or rows <= STRIP:
+    strip = min(max(rows // 8, STRIPS[0]), STRIPS[-1])
+    if a.shape[1] * b.shape[1] > SMALL or rows <= strip:
         return xp.matmul(a.T, b, out=backend.workspace("im2col.product", (a.shape[1], b.shape[1]), b.dtype))
-    whole = rows // STRIP * STRIP
-    strips = xp.matmul(a[:whole].reshape(-1, STRIP, a.shape[1]).swapaxes(1, 2), b[:whole].reshape(-1, STRIP, b.shape[1])).sum(0)
+    whole = rows // strip * strip
+    strips = xp.matmul(a[:whole].reshape(-1, strip, a.shape[1]).swapaxes(1, 2), b[:whole].reshape(-1, strip, b.shape[1])).sum(0)
     return strips + a[whole:].T @ b[whole:] if whole < rows else strips
 
 
