@@ -102,7 +102,7 @@ class Op:
         node = Node(cls, ctx, edges)
         node.outputs = tuple((o.array.shape, o.array.dtype, ctx.backend) for o in outputs)
         for index, out in enumerate(outputs):
-            if out.dtype.is_floating_point:
+            if out.dtype.is_floating_point and not any(out.array is a for a in ctx.constant_outputs):
                 out.set_history(node, index)
         ctx.watch([(t.array, t.version) for t in (*args, *outputs) if isinstance(t, Tensor)])
 
@@ -132,6 +132,10 @@ class _FunctionContext:
     def save_for_backward(self, *tensors):
         """Keep tensors for backward; read them as ``ctx.saved_tensors``."""
         self._ctx.save(**{str(i): None if t is None else t.array for i, t in enumerate(tensors)})
+
+    def mark_non_differentiable(self, *tensors):
+        """These outputs have no gradient: they do not require grad."""
+        self._ctx.constant_outputs = tuple(t.array for t in tensors)
 
     @property
     def saved_tensors(self):

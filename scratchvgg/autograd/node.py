@@ -40,12 +40,14 @@ class Context:
             device sets ``backend`` to that one's.
         needs_input_grad: one bool per positional argument of forward; False for everything when nothing is recorded.
         writes: forward sets it to True if it wrote its result over its first argument.
+        constant_outputs: outputs that forward declares to have no gradient.
     Any other attribute an operation sets is kept until the tape is freed.
     """
 
     def __init__(self, backend, needs_input_grad):
         self.backend, self.xp, self.needs_input_grad = backend, backend.xp, needs_input_grad
         self.writes = False
+        self.constant_outputs = ()
         self.kept: dict = {}
         self.versions: dict[str, tuple[Version, int]] = {}
 

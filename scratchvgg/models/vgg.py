@@ -145,7 +145,8 @@ def _classifier(num_classes, dropout):
 
 
 def _constructor(name, config, batch_norm):
-    def build(*, weights=None, progress: bool = True, **kwargs) -> VGG:
+    def build(*, weights=None, progress: bool = True, pretrained: bool = False, **kwargs) -> VGG:
+        weights = weights or pretrained or None
         if weights is not None:
             raise RuntimeError(
                 f"{name}: weights={weights!r}: pretrained weights cannot be fetched yet; build the net with weights=None and give it a "
@@ -159,6 +160,7 @@ def _constructor(name, config, batch_norm):
     Args:
         weights: must be None: pretrained weights cannot be fetched yet.
         progress: as in torchvision; of no effect.
+        pretrained: torchvision's old spelling of ``weights``.
         kwargs: ``num_classes``, ``init_weights``, ``dropout`` of :class:`VGG`.
 
     Raises:

@@ -85,6 +85,28 @@ def test_same_code_under_torch(torch):
     np.testing.assert_allclose(build(sv), build(torch), rtol=1e-6)
 
 
+def test_an_output_without_gradient(torch):
+    def build(module):
+        class Split(module.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                whole = x.floor()
+                ctx.mark_non_differentiable(whole)
+                return x - whole, whole
+
+            @staticmethod
+            def backward(ctx, g, _):
+                return g
+
+        x = module.tensor([1.5, -0.25], requires_grad=True)
+        rest, whole = Split.apply(x)
+        assert rest.requires_grad and not whole.requires_grad
+        (rest * 2).sum().backward()
+        return x.grad.numpy()
+
+    np.testing.assert_array_equal(build(sv), build(torch))
+
+
 def test_gradcheck_catches_a_wrong_gradient():
     class Wrong(Cube):
         @staticmethod
