@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from .dtypes import as_dtype
 _FACTORIES: dict[str, Callable[[Device], Backend]] = {}
 
 
-class Backend:
+class Backend(ABC):
     """What array code may ask of a device. Subclasses fill ``xp`` and the methods below."""
 
     xp = None
@@ -27,9 +28,9 @@ class Backend:
     def __init__(self, device: Device):
         self.device = device
 
+    @abstractmethod
     def empty(self, shape: Sequence[int], dtype, layout: str = "contiguous"):
         """An uninitialised array of ``shape``; ``layout="channels_last"`` lays (N, C, H, W) out in memory as N, H, W, C."""
-        raise NotImplementedError
 
     def zeros(self, shape: Sequence[int], dtype, layout: str = "contiguous"):
         """As :meth:`empty`, filled with zeros."""
@@ -37,17 +38,17 @@ class Backend:
         out[...] = 0
         return out
 
+    @abstractmethod
     def workspace(self, tag: str, shape: Sequence[int], dtype):
         """Scratch memory of the calling thread, reused by the next call with the same ``tag``; its content is undefined."""
-        raise NotImplementedError
 
+    @abstractmethod
     def asarray(self, value, dtype=None):
         """``value`` as this device's array, copied only if it must be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_numpy(self, array) -> np.ndarray:
         """The array on the host (the same memory on the CPU)."""
-        raise NotImplementedError
 
     def launch(self, kernel: str, grid, block, args, shared_mem: int = 0) -> None:
         """Launch a CUDA kernel by its registry name."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from .geometry import Problem
 
 
-class Algorithm:
+class Algorithm(ABC):
     """A way to compute a convolution.
 
     All three passes take the device's backend and the problem first, arrays of the problem's shapes in logical NCHW order with
@@ -14,25 +16,25 @@ class Algorithm:
 
     name = ""
 
+    @abstractmethod
     def supports(self, problem: Problem, dtype) -> bool:
         """Whether this algorithm can do ``problem``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def workspace(self, problem: Problem, dtype) -> int:
         """Scratch bytes that one thread holds at most during any pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, backend, problem: Problem, x, w, bias=None, out=None):
         """y[n, k, p, q] = bias[k] + Σ_{c, r, s} x[n, c, p·stride + r·dilation − pad, …] · w[k, c, r, s]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grad_input(self, backend, problem: Problem, dy, w, out=None):
         """dx[n, c, h, w] = Σ of dy · w over every (k, r, s) whose product touched x[n, c, h, w]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grad_weight(self, backend, problem: Problem, dy, x, out=None):
         """dw[k, c, r, s] = Σ_{n, p, q} dy[n, k, p, q] · x[n, c, p·stride + r·dilation − pad, …]."""
-        raise NotImplementedError
 
 
 _ALGORITHMS: dict[str, Algorithm] = {}
