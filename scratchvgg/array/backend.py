@@ -58,6 +58,7 @@ class Backend(ABC):
         """A context in which arithmetic makes NaN and Inf without a warning, as in torch (anomaly mode finds them)."""
         return np.errstate(all="ignore")
 
+    @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything queued on the device is done."""
 
@@ -99,6 +100,9 @@ class NumpyBackend(Backend):
 
     def to_numpy(self, array):
         return np.asarray(array)
+
+    def synchronize(self):
+        """Nothing is queued on the CPU."""
 
 
 def register_backend(device_type: str, factory: Callable[[Device], Backend]) -> None:
