@@ -93,6 +93,8 @@ def as_dtype(spec) -> dtype:
     if isinstance(spec, str) and spec in _BY_NAME:
         return _BY_NAME[spec]
     try:
+        if isinstance(spec, str) and spec.startswith("a"):  # NumPy's deprecated letter for bytes
+            raise TypeError
         found = np.dtype(spec)
     except TypeError:
         raise TypeError(f"expected a dtype such as scratchvgg.float32 or 'float32', got {spec!r}") from None
