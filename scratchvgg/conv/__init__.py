@@ -9,9 +9,13 @@ Every algorithm computes the same three things, each a method of one class in on
 Arrays are logically NCHW with any strides; results come channels-last in memory.
 """
 
+from .chooser import choose
 from .direct import Direct
+from .epilogue import PLAIN, Epilogue
 from .geometry import Problem
 from .im2col import Im2col
-from .registry import Algorithm, algorithms, choose, get, register
+from .registry import PASSES, Algorithm, algorithms, convolve, get, register
 
-__all__ = ["Algorithm", "Direct", "Im2col", "Problem", "algorithms", "choose", "get", "register"]
+__all__ = [
+    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "algorithms", "choose", "convolve", "get", "register",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from .errors import sum_bound, terms, unit_roundoff
 from .registry import Algorithm, register
 
 
@@ -19,8 +20,11 @@ class Direct(Algorithm):
     def supports(self, problem, dtype):
         return True
 
-    def workspace(self, problem, dtype):
+    def workspace(self, problem, dtype, which="forward"):
         return 0
+
+    def error_bound(self, problem, dtype, which="forward"):
+        return sum_bound(terms(problem, which), "float64") + unit_roundoff(dtype)
 
     def forward(self, backend, problem, x, w, bias=None, out=None):
         y = backend.zeros(problem.y_shape, "float64")

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype, float32, promote_types
+from .cost import CALL, moved, product
+from .errors import sum_bound, terms
 from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the column tile of one thread
@@ -35,9 +37,21 @@ class Im2col(Algorithm):
     def supports(self, problem, dtype):
         return as_dtype(dtype).is_floating_point
 
-    def workspace(self, problem, dtype):
+    def workspace(self, problem, dtype, which="forward"):
         tile = max((n1 - n0) * (p1 - p0) for n0, n1, p0, p1 in tiles(problem, compute_dtype(dtype).itemsize))
         return tile * problem.Q * problem.R * problem.S * (problem.C // problem.groups) * compute_dtype(dtype).itemsize
+
+    def cost(self, problem, dtype, which="forward"):
+        g, deep = problem, problem.C // problem.groups
+        pixels, column = g.N * g.P * g.Q, g.R * g.S * deep
+        work = tiles(g, compute_dtype(dtype).itemsize)
+        rows = pixels / max(1, len(work))
+        sides = {"forward": (rows, g.K // g.groups, column), "grad_input": (rows, deep, g.R * g.S * g.K // g.groups)}
+        m, n, k = sides.get(which, (column, g.K // g.groups, rows))
+        return product(m, n, k, len(work) * g.groups) + moved(pixels * g.groups * (k if which != "grad_weight" else column)) + 4 * CALL * len(work)
+
+    def error_bound(self, problem, dtype, which="forward"):
+        return sum_bound(terms(problem, which), dtype)
 
     def forward(self, backend, problem, x, w, bias=None, out=None):
         matrices = [m.T for m in filter_matrices(backend.xp, w, problem.groups, compute_dtype(x.dtype))]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from .epilogue import PLAIN, Epilogue
 from .geometry import Problem
+
+PASSES = ("forward", "grad_input", "grad_weight")
 
 
 class Algorithm(ABC):
@@ -12,17 +15,42 @@ class Algorithm(ABC):
 
     All three passes take the device's backend and the problem first, arrays of the problem's shapes in logical NCHW order with
     any strides, and an optional ``out`` of the result's shape to write into.
+
+    Attributes:
+        name: what ``algorithm=`` asks for.
+        layout: the memory order that costs no copy; results come in it.
+        fuses: ``forward`` takes ``epilogue=`` (scale, ReLU, pool) and does it on the tile.
+        prepares: :meth:`prepare` returns something, and ``forward`` takes it as ``prepared=``.
     """
 
     name = ""
+    layout = "channels_last"
+    fuses = False
+    prepares = False
 
     @abstractmethod
     def supports(self, problem: Problem, dtype) -> bool:
-        """Whether this algorithm can do ``problem``."""
+        """Whether this algorithm can do ``problem``, all three passes."""
 
     @abstractmethod
-    def workspace(self, problem: Problem, dtype) -> int:
-        """Scratch bytes that one thread holds at most during any pass."""
+    def workspace(self, problem: Problem, dtype, which: str = "forward") -> int:
+        """Scratch bytes that one thread holds at most during the pass."""
+
+    def operations(self, problem: Problem, which: str = "forward") -> int:
+        """Multiplications and additions that the pass executes; those of the direct sum unless an algorithm says otherwise."""
+        return 2 * problem.macs
+
+    def cost(self, problem: Problem, dtype, which: str = "forward") -> float:
+        """Predicted nanoseconds of one core (see ``cost.py``); what the chooser compares. Infinite: never chosen by itself."""
+        return float("inf")
+
+    @abstractmethod
+    def error_bound(self, problem: Problem, dtype, which: str = "forward") -> float:
+        """A bound on max |error| / max S, where S is the same sum over absolute values, as Σ |x|·|w| (see ``errors.py``)."""
+
+    def prepare(self, backend, problem: Problem, w):
+        """What ``forward`` derives from the filter alone, worth keeping while the weight does not change; None: nothing."""
+        return None
 
     @abstractmethod
     def forward(self, backend, problem: Problem, x, w, bias=None, out=None):
@@ -38,7 +66,6 @@ class Algorithm(ABC):
 
 
 _ALGORITHMS: dict[str, Algorithm] = {}
-DEFAULT = "im2col"
 
 
 def register(cls):
@@ -69,13 +96,21 @@ def get(name: str) -> Algorithm:
     return _ALGORITHMS[name]
 
 
-def choose(problem: Problem, dtype, algorithm: str | None = None) -> Algorithm:
-    """The algorithm to use: the one asked for, else im2col, which takes every problem.
+def convolve(algorithm: Algorithm, backend, problem: Problem, x, w, bias=None, out=None, epilogue: Epilogue = PLAIN, prepared=None):
+    """``algorithm.forward`` and what follows it, fused if the algorithm can.
 
-    Raises:
-        ValueError: for an unknown name, or one that does not support the problem.
+    Args:
+        out: of shape ``epilogue.shape(problem)``, or None.
+        prepared: what ``algorithm.prepare`` returned for this ``w``, or None.
     """
-    chosen = get(algorithm or DEFAULT)
-    if not chosen.supports(problem, dtype):
-        raise ValueError(f"conv2d: algorithm {chosen.name!r} does not support {problem} in {dtype}")
-    return chosen
+    options = {"prepared": prepared} if algorithm.prepares and prepared is not None else {}
+    if epilogue.trivial:
+        return algorithm.forward(backend, problem, x, w, bias, out, **options)
+    if algorithm.fuses:
+        return algorithm.forward(backend, problem, x, w, bias, out, epilogue=epilogue, **options)
+    y = algorithm.forward(backend, problem, x, w, None if epilogue.scale is not None else bias, None if epilogue.pool else out, **options)
+    if epilogue.scale is not None:
+        y *= epilogue.scale[:, None, None]
+        if bias is not None:
+            y += bias[:, None, None]
+    return epilogue.apply(backend, y, out)
