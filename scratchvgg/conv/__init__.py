@@ -15,7 +15,8 @@ from .epilogue import PLAIN, Epilogue
 from .geometry import Problem
 from .im2col import Im2col
 from .registry import PASSES, Algorithm, algorithms, convolve, get, register
+from .winograd import Winograd2x2, Winograd4x4
 
 __all__ = [
-    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "algorithms", "choose", "convolve", "get", "register",
+    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "algorithms", "choose", "convolve", "get", "register", "Winograd2x2", "Winograd4x4",
 ]
