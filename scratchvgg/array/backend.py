@@ -7,6 +7,7 @@ the stream. Operations receive it and never name NumPy themselves, so the same l
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class NumpyBackend(Backend):
 
     def workspace(self, tag, shape, dtype):
         dtype = as_dtype(dtype).numpy
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         held = self._scratch.__dict__
         buffer = held.get(tag)
         if buffer is None or buffer.nbytes < size:

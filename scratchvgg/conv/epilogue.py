@@ -8,8 +8,14 @@ quarter of the work for ReLU.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
+
+from ..array import parallel_for, ranges
+
+_ROW = 1 << 13  # numbers of a row of zeros
+_TILE = 1 << 16  # numbers of a convolution's output that one task of :meth:`Epilogue.apply` takes, at most
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Epilogue:
         relu: max(·, 0).
         pool: maximum over windows of 2×2 pixels, stride 2; an odd last row or column is dropped. The output is (N, K, P // 2, Q // 2).
         winners: uint8 array of the pooled shape, or None; receives the place 2·i + j of each window's maximum, the first of equals.
-            A NaN wins over every number, the first NaN over later ones.
+            A NaN wins over every number, and the last NaN over earlier ones, as in torch.
     """
 
     scale: Any = None
@@ -42,7 +48,7 @@ class Epilogue:
     def activate(self, xp, y) -> None:
         """ReLU in place, if it is asked for."""
         if self.relu:
-            xp.maximum(y, 0, out=y)
+            rectify(xp, y, y)
 
     def reduce(self, backend, corners, out, winners=None) -> None:
         """out = max of the four ``corners`` of each window (row-major, equal shapes, any strides), then ReLU.
@@ -53,48 +59,95 @@ class Epilogue:
             winners: uint8 of the same shape, or None.
         """
         xp = backend.xp
-        a, b, c, d = corners
         if winners is not None:
-            self._place(backend, corners, winners)
+            peak = maximum_and_winner(backend, corners, winners)
+            if self.relu:
+                rectify(xp, peak, out)
+            else:
+                out[...] = peak
+            return
+        a, b, c, d = corners
         xp.maximum(a, b, out=a)
         xp.maximum(c, d, out=b)
         xp.maximum(a, b, out=out)
         self.activate(xp, out)
 
-    @staticmethod
-    def _place(backend, corners, winners):
-        """The first of the largest: 2·(bottom beats top) + (right beats left in that row)."""
-        xp = backend.xp
-        a, b, c, d = corners
-        top, bottom = xp.maximum(a, b), xp.maximum(c, d)
-        lower = bottom > top
-        right = xp.where(lower, d > c, b > a)
-        xp.multiply(lower.view(xp.uint8), 2, out=winners)
-        winners += right.view(xp.uint8)
-        peak = xp.maximum(top, bottom)
-        if xp.isnan(peak.max(initial=-xp.inf)):
-            for place in (3, 2, 1, 0):
-                xp.copyto(winners, place, where=xp.isnan(corners[place]))
-
     def apply(self, backend, y, out=None):
         """All steps on a finished convolution ``y`` (N, K, P, Q) without bias missing; used by algorithms that do not fuse.
 
-        ``y`` is overwritten; the result is ``y`` itself, or ``out``, or a new array when pooling.
+        ``y`` is overwritten; the result is ``y`` itself, or ``out``, or a new array when pooling. The pool of threads takes rows of images.
         """
-        xp = backend.xp
-        if not self.pool:
-            self.activate(xp, y)
-            if out is None or out is y:
-                return y
-            out[...] = y
-            return out
         n, k, p, q = y.shape
         if out is None:
-            out = backend.empty((n, k, p // 2, q // 2), y.dtype, "channels_last")
-        rows, columns = p // 2 * 2, q // 2 * 2
-        corners = [y[:, :, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1)]
-        self.reduce(backend, corners, out, self.winners)
+            out = backend.empty((n, k, p // 2, q // 2), y.dtype, "channels_last") if self.pool else y
+        rows = 2 if self.pool else 1
+        height, width = p // rows, q // 2 * 2
+
+        def tile(piece):
+            image, (first, last) = piece
+            part = y[image, :, first * rows : last * rows].transpose(1, 2, 0)  # (rows, Q, K): as it lies in memory
+            target = out[image, :, first:last].transpose(1, 2, 0)
+            if self.pool:
+                corners = [part[i::2, j:width:2] for i in (0, 1) for j in (0, 1)]
+                winners = None if self.winners is None else self.winners[image, :, first:last].transpose(1, 2, 0)
+                self.reduce(backend, corners, target, winners)
+            elif self.relu:
+                rectify(backend.xp, part, target)
+            elif out is not y:
+                target[...] = part
+
+        step = max(1, _TILE // max(1, rows * q * k))
+        parallel_for(tile, [(image, piece) for image in range(n) for piece in ranges(height, step)])
         return out
+
+
+def rectify(xp, x, out) -> None:
+    """out = max(x, 0), NaN kept; ``out`` may be ``x``.
+
+    NumPy's maximum of two arrays is vectorised and that of an array and a number is not (three times slower in cache): a row of zeros
+    takes the number's place where memory runs along the last axis.
+    """
+    flat = x.flags.c_contiguous and out.flags.c_contiguous and x.size % _ROW == 0
+    if flat:
+        x, out = x.reshape(-1, _ROW), out.reshape(-1, _ROW)
+    length = x.shape[-1] if x.ndim else 0
+    straight = 16 <= length <= _ROW and x.strides[-1] == out.strides[-1] == x.itemsize
+    xp.maximum(x, _zeros(xp, x.dtype)[:length] if straight else 0, out=out)
+
+
+@functools.cache
+def _zeros(xp, dtype):
+    zeros = xp.zeros(_ROW, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def maximum_and_winner(backend, corners, winners):
+    """The largest of four equally shaped arrays, and in ``winners`` (uint8) the number of the first that has it (NaN: of the last).
+
+    The result is scratch memory. With "beats" as a bit, the winner is 2·(bottom beats top) + (right beats left in that row).
+    """
+    xp = backend.xp
+    a, b, c, d = corners
+    top, bottom, lower, right, other = (
+        backend.workspace(f"epilogue.{i}", a.shape, a.dtype if i < 2 else "bool") for i in range(5)
+    )
+    xp.maximum(a, b, out=top)
+    xp.maximum(c, d, out=bottom)
+    xp.greater(bottom, top, out=lower)
+    xp.greater(b, a, out=right)
+    xp.greater(d, c, out=other)
+    other ^= right
+    other &= lower
+    right ^= other  # d > c where the lower row wins, else b > a
+    lower = lower.view(xp.uint8)
+    xp.add(lower, lower, out=winners)
+    winners |= right.view(xp.uint8)
+    xp.maximum(top, bottom, out=top)
+    if xp.isnan(top.max(initial=-xp.inf)):
+        for place in range(4):
+            xp.copyto(winners, place, where=xp.isnan(corners[place]))
+    return top
 
 
 PLAIN = Epilogue()
