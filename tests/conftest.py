@@ -3,6 +3,7 @@
 - ``@pytest.mark.slow``: left out unless ``--slow`` is given.
 - ``@pytest.mark.gpu``: left out only on machines without an NVIDIA GPU.
 - Every test starts from the same random state.
+- Convolutions run in the reproducible mode; tests of the chooser and of single algorithms ask for others.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ def _seeds():
     manual_seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _reproducible(monkeypatch):
+    """Exact tests compare bits: im2col in every pass unless a test asks for something else."""
+    monkeypatch.setenv("SCRATCHVGG_CONV", "reproducible")
 
 
 @pytest.fixture

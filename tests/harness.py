@@ -35,7 +35,7 @@ import scratchvgg
 import scratchvgg.ops  # fills the table
 from scratchvgg import conv
 from scratchvgg.array import Device, get_backend
-from scratchvgg.autograd import Tensor, gradcheck, intercept, ops
+from scratchvgg.autograd import Tensor, gradcheck, ops
 
 from .closeness import (
     Accuracy,
@@ -262,16 +262,14 @@ def _leaves(case, backend, arrays):
 
 @contextmanager
 def watch_algorithms():
-    """Yield a list that fills with (problem, dtype, algorithm name) of every convolution that runs."""
+    """Yield a list that fills with (problem, dtype, algorithm name) of every pass of a convolution that runs."""
     asked = []
 
-    def look(op, args, options, proceed):
-        problem = next((a for a in args if isinstance(a, conv.Problem)), None)
-        if problem is not None:
-            asked.append((problem, args[0].dtype, next(a.name for a in args if isinstance(a, conv.Algorithm))))
-        return proceed(args, options)
+    def look(problem, dtype, which, chosen):
+        asked.append((problem, dtype, chosen.name))
+        return chosen
 
-    with intercept(look):
+    with conv.intercept_choices(look):
         yield asked
 
 

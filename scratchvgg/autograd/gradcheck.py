@@ -79,13 +79,17 @@ def _jacobian(out, inputs):
 def _differences(outputs, tensor, eps):
     array = tensor.array
     columns = []
+
+    def at(index, value):
+        kept, array[index] = array[index].copy(), value
+        tensor.version.value += 1
+        results = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
+        array[index] = kept
+        tensor.version.value += 1
+        return results
+
     with no_grad():
         for index in np.ndindex(array.shape):
-            kept = array[index].copy()
-            array[index] = kept + eps
-            above = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
-            array[index] = kept - eps
-            below = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
-            array[index] = kept
+            above, below = at(index, array[index] + eps), at(index, array[index] - eps)
             columns.append([(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)])
     return [np.stack(column, 1) for column in zip(*columns, strict=True)] if columns else []

@@ -26,7 +26,7 @@ class Version:
     seen the latest of them has an outdated history and may not be used in a recorded operation.
     """
 
-    __slots__ = ("value", "rewritten")
+    __slots__ = ("value", "rewritten", "__weakref__")
 
     def __init__(self):
         self.value = self.rewritten = 0

@@ -9,14 +9,18 @@ Every algorithm computes the same three things, each a method of one class in on
 Arrays are logically NCHW with any strides; results come channels-last in memory.
 """
 
-from .chooser import choose
+from .candidates import candidates, error_limit, set_error_limit
+from .chooser import choose, current, intercept_choices, set_algorithm, using
 from .direct import Direct
 from .epilogue import PLAIN, Epilogue
 from .geometry import Problem
 from .im2col import Im2col
+from .prepared import cache, cache_filters
 from .registry import PASSES, Algorithm, algorithms, convolve, get, register
 from .winograd import Winograd2x2, Winograd4x4
 
 __all__ = [
-    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "algorithms", "choose", "convolve", "get", "register", "Winograd2x2", "Winograd4x4",
+    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "Winograd2x2", "Winograd4x4", "algorithms", "cache",
+    "cache_filters", "candidates", "choose", "convolve", "current", "error_limit", "get", "intercept_choices", "register", "set_algorithm",
+    "set_error_limit", "using",
 ]

@@ -1,20 +1,113 @@
-"""Which algorithm computes a pass of a problem."""
+"""Which algorithm computes a pass of a problem.
+
+The first of these that says something decides: ``algorithm=`` of the call or layer; the innermost :func:`using`; :func:`set_algorithm`;
+``SCRATCHVGG_CONV`` in the environment; the cost model (see ``candidates.py``). The last four take a mode or a name:
+
+    auto           the cost model
+    reproducible   im2col, every pass of every problem
+    NAME           this algorithm where it supports the problem, im2col elsewhere
+
+Each pass is chosen when it runs, so what is in force around ``backward()`` decides about the gradients.
+"""
 
 from __future__ import annotations
 
-from .registry import Algorithm, get
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-REPRODUCIBLE = "im2col"
-"""What the reproducible mode always takes: it does every problem."""
+from .candidates import REPRODUCIBLE, candidates
+from .registry import Algorithm, algorithms, get
+
+VARIABLE = "SCRATCHVGG_CONV"
+MODES = ("auto", "reproducible")
+
+_entered: ContextVar[str | None] = ContextVar("scratchvgg.conv.using", default=None)
+_process: str | None = None
+_interceptors: list[Callable] = []
 
 
 def choose(problem, dtype, algorithm: str | None = None, which: str = "forward") -> Algorithm:
-    """The algorithm to use: the one asked for, else im2col, which takes every problem.
+    """The algorithm that computes pass ``which`` of ``problem``.
+
+    Args:
+        algorithm: a name or a mode; None asks the settings.
+        which: one of ``PASSES``.
 
     Raises:
-        ValueError: for an unknown name, or one that does not support the problem.
+        ValueError: for an unknown name, or a named algorithm that does not support the problem.
     """
-    chosen = get(algorithm or REPRODUCIBLE)
-    if not chosen.supports(problem, dtype):
-        raise ValueError(f"conv2d: algorithm {chosen.name!r} does not support {problem} in {dtype}")
+    if algorithm is None or algorithm in MODES:
+        chosen = _by_mode(problem, dtype, which, algorithm or current())
+    else:
+        chosen = get(algorithm)
+        if not chosen.supports(problem, dtype):
+            raise ValueError(f"conv2d: algorithm {chosen.name!r} does not support {problem} in {dtype}")
+    for interceptor in _interceptors:
+        chosen = interceptor(problem, dtype, which, chosen)
     return chosen
+
+
+def _by_mode(problem, dtype, which, mode) -> Algorithm:
+    if mode == "auto":
+        return candidates(problem, dtype, which)[0]
+    if mode != "reproducible" and get(mode).supports(problem, dtype):
+        return get(mode)
+    return get(REPRODUCIBLE)
+
+
+def current() -> str:
+    """The mode or name in force where nothing is asked for.
+
+    Raises:
+        ValueError: if the environment variable holds an unknown one.
+    """
+    setting = _entered.get() or _process
+    if setting is None:
+        setting = os.environ.get(VARIABLE) or "auto"
+        check_setting(setting, VARIABLE)
+    return setting
+
+
+def check_setting(setting: str, where: str) -> None:
+    """Raise ValueError unless ``setting`` is a mode or the name of an algorithm; ``where`` it came from begins the message."""
+    if setting not in MODES and setting not in algorithms():
+        raise ValueError(f"{where}: no convolution algorithm {setting!r}; there are {', '.join((*MODES, *sorted(algorithms())))}")
+
+
+@contextmanager
+def using(setting: str):
+    """Choose by ``setting`` inside the block, in this thread: ``with sv.conv.using("reproducible"): …``.
+
+    Raises:
+        ValueError: for an unknown mode or name.
+    """
+    check_setting(setting, "using")
+    token = _entered.set(setting)
+    try:
+        yield
+    finally:
+        _entered.reset(token)
+
+
+def set_algorithm(setting: str | None) -> None:
+    """Choose by ``setting`` in this process; None returns to the environment variable.
+
+    Raises:
+        ValueError: for an unknown mode or name.
+    """
+    global _process
+    if setting is not None:
+        check_setting(setting, "set_algorithm")
+    _process = setting
+
+
+@contextmanager
+def intercept_choices(interceptor: Callable):
+    """Let ``interceptor(problem, dtype, which, chosen)`` see every choice in the block; what it returns is taken instead."""
+    _interceptors.append(interceptor)
+    try:
+        yield
+    finally:
+        _interceptors.remove(interceptor)

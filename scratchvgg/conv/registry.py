@@ -52,6 +52,10 @@ class Algorithm(ABC):
         """What ``forward`` derives from the filter alone, worth keeping while the weight does not change; None: nothing."""
         return None
 
+    def filter_key(self, problem: Problem):
+        """What of ``problem`` decides what :meth:`prepare` returns, besides the filter's shape; by default all of it."""
+        return problem
+
     @abstractmethod
     def forward(self, backend, problem: Problem, x, w, bias=None, out=None):
         """y[n, k, p, q] = bias[k] + Σ_{c, r, s} x[n, c, p·stride + r·dilation − pad, …] · w[k, c, r, s]."""

@@ -2,34 +2,64 @@
 
 y = x ⋆ w + b. With g = ∂L/∂y:  ∂L/∂x = g ⋆ᵀ w (``grad_input``),  ∂L/∂w = Σ g · x (``grad_weight``),  ∂L/∂b = Σ_{n,p,q} g.
 x is kept only if the weight wants a gradient, w only if the input does: the first layer's image gradient is never computed unasked.
+Each pass is done by the algorithm that ``conv.choose`` names when it runs.
 """
 
 from __future__ import annotations
 
 from ..autograd import Op, ops
-from ..conv import Problem, choose
+from ..conv import PLAIN, Problem, cache, choose, convolve
 from ..conv.geometry import same_padding
 from .common import check_tensor, pair
 
 
 class Conv2d(Op):
-    """Keeps the input and the weight (no columns)."""
+    """Keeps the input and the weight (no columns).
+
+    ``version`` is the weight's counter of writes: with it, what an algorithm derives from the filter is kept while nothing is recorded.
+    """
 
     name = "conv2d"
 
     @staticmethod
-    def forward(ctx, x, w, bias, problem, algorithm):
+    def forward(ctx, x, w, bias, problem, algorithm, version=None):
         ctx.problem, ctx.algorithm = problem, algorithm
         ctx.save(input=x if ctx.needs_input_grad[1] else None, weight=w if ctx.needs_input_grad[0] else None)
-        return algorithm.forward(ctx.backend, problem, x, w, bias)
+        return forward_pass(ctx, problem, x, w, bias, algorithm, version)
 
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved
-        dx = ctx.algorithm.grad_input(ctx.backend, ctx.problem, g, w) if ctx.needs_input_grad[0] else None
-        dw = ctx.algorithm.grad_weight(ctx.backend, ctx.problem, g, x) if ctx.needs_input_grad[1] else None
+        dx = input_gradient(ctx, ctx.problem, g, w, ctx.algorithm) if ctx.needs_input_grad[0] else None
+        dw = weight_gradient(ctx, ctx.problem, g, x, ctx.algorithm) if ctx.needs_input_grad[1] else None
         db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
         return dx, dw, db, None, None
+
+
+def forward_pass(ctx, problem, x, w, bias, algorithm, version=None, epilogue=PLAIN, out=None):
+    """The convolution and what follows it, by the algorithm chosen now.
+
+    Args:
+        algorithm: what ``algorithm=`` asked for, or None.
+        version: of the weight's tensor. If the weight is trained, what was derived from it before is dropped; else it is used, or made and kept.
+        epilogue, out: see :func:`scratchvgg.conv.convolve`.
+    """
+    chosen = choose(problem, x.dtype, algorithm)
+    if version is not None and ctx.needs_input_grad[1]:
+        cache.drop(version)
+        version = None
+    prepared = cache.get(chosen, ctx.backend, problem, w, version)
+    return convolve(chosen, ctx.backend, problem, x, w, bias, out, epilogue, prepared)
+
+
+def input_gradient(ctx, problem, dy, w, algorithm, out=None):
+    """∂L/∂x by the algorithm chosen now."""
+    return choose(problem, dy.dtype, algorithm, "grad_input").grad_input(ctx.backend, problem, dy, w, out)
+
+
+def weight_gradient(ctx, problem, dy, x, algorithm, out=None):
+    """∂L/∂w by the algorithm chosen now."""
+    return choose(problem, dy.dtype, algorithm, "grad_weight").grad_weight(ctx.backend, problem, dy, x, out)
 
 
 def channel_sums(xp, g):
@@ -51,7 +81,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         bias: (K,) or None.
         stride, dilation: an int or (vertical, horizontal).
         padding: an int, a pair, ``"valid"`` (none) or ``"same"`` (output size = input size; stride 1 only).
-        algorithm: the name of one in ``scratchvgg.conv.algorithms()``; None lets the library choose.
+        algorithm: the name of one in ``scratchvgg.conv.algorithms()``, for all three passes; None lets the library choose each.
 
     Returns:
         (N, K, P, Q) with P = ⌊(H + 2·padding − dilation·(R − 1) − 1) / stride⌋ + 1, Q alike.
@@ -61,52 +91,62 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
         ValueError: an unknown algorithm.
         TypeError: an argument of the wrong kind.
     """
-    for name, value in (("input", input), ("weight", weight), *((("bias", bias),) if bias is not None else ())):
-        check_tensor("conv2d", name, value)
-    if input.ndim not in (3, 4):
-        raise RuntimeError(f"conv2d: expected input of shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}")
-    if weight.ndim != 4:
-        raise RuntimeError(f"conv2d: expected weight of shape (out, in / groups, height, width), got {tuple(weight.shape)}")
-    batched = input if input.ndim == 4 else input.unsqueeze(0)
-    problem = _problem(batched.shape, weight.shape, stride, padding, dilation, groups)
-    check_operands("conv2d", input, weight, bias, weight.shape[0])
-    y = Conv2d.apply(batched, weight, bias, problem, choose(problem, input.dtype, algorithm))
+    batched, problem = conv_operands("conv2d", input, weight, bias, stride, padding, dilation, groups)
+    y = Conv2d.apply(batched, weight, bias, problem, algorithm, version=weight.version)
     return y if input.ndim == 4 else y.squeeze(0)
 
 
-def _problem(x_shape, w_shape, stride, padding, dilation, groups) -> Problem:
+def conv_operands(name, input, weight, bias, stride, padding, dilation, groups):
+    """Check everything that the function ``name`` was given.
+
+    Returns:
+        (input as (N, C, H, W), problem).
+    """
+    for argument, value in (("input", input), ("weight", weight), *((("bias", bias),) if bias is not None else ())):
+        check_tensor(name, argument, value)
+    if input.ndim not in (3, 4):
+        raise RuntimeError(f"{name}: expected input of shape (N, C, H, W) or (C, H, W), got {tuple(input.shape)}")
+    if weight.ndim != 4:
+        raise RuntimeError(f"{name}: expected weight of shape (out, in / groups, height, width), got {tuple(weight.shape)}")
+    batched = input if input.ndim == 4 else input.unsqueeze(0)
+    problem = conv_problem(batched.shape, weight.shape, stride, padding, dilation, groups, name)
+    check_operands(name, input, weight, bias, weight.shape[0])
+    return batched, problem
+
+
+def conv_problem(x_shape, w_shape, stride, padding, dilation, groups, name="conv2d") -> Problem:
     """Check the geometry and gather it."""
     n, c, h, w = x_shape
     k, deep, r, s = w_shape
-    stride, dilation = pair("conv2d", "stride", stride), pair("conv2d", "dilation", dilation)
+    stride, dilation = pair(name, "stride", stride), pair(name, "dilation", dilation)
     if min(stride) < 1:
-        raise RuntimeError(f"conv2d: stride must be positive, got {stride}")
+        raise RuntimeError(f"{name}: stride must be positive, got {stride}")
     if min(dilation) < 1:
-        raise RuntimeError(f"conv2d: dilation must be positive, got {dilation}")
+        raise RuntimeError(f"{name}: dilation must be positive, got {dilation}")
     if groups < 1:
-        raise RuntimeError(f"conv2d: groups must be positive, got {groups}")
+        raise RuntimeError(f"{name}: groups must be positive, got {groups}")
     if deep * groups != c:
         raise RuntimeError(
-            f"conv2d: weight of shape {tuple(w_shape)} with groups={groups} expects {deep * groups} input channels, "
+            f"{name}: weight of shape {tuple(w_shape)} with groups={groups} expects {deep * groups} input channels, "
             f"got input {tuple(x_shape)} with {c}"
         )
     if k % groups:
-        raise RuntimeError(f"conv2d: {k} output channels cannot be cut into {groups} groups")
+        raise RuntimeError(f"{name}: {k} output channels cannot be cut into {groups} groups")
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise RuntimeError(f"conv2d: padding must be 'same', 'valid' or integers, got {padding!r}")
+            raise RuntimeError(f"{name}: padding must be 'same', 'valid' or integers, got {padding!r}")
         if padding == "same" and stride != (1, 1):
-            raise RuntimeError(f"conv2d: padding='same' needs stride 1, got {stride}")
+            raise RuntimeError(f"{name}: padding='same' needs stride 1, got {stride}")
         around = same_padding((r, s), dilation) if padding == "same" else ((0, 0), (0, 0))
     else:
-        vertical, horizontal = pair("conv2d", "padding", padding)
+        vertical, horizontal = pair(name, "padding", padding)
         if min(vertical, horizontal) < 0:
-            raise RuntimeError(f"conv2d: negative padding is not supported, got {padding}")
+            raise RuntimeError(f"{name}: negative padding is not supported, got {padding}")
         around = (vertical, vertical), (horizontal, horizontal)
     problem = Problem(n, c, h, w, k, r, s, stride, around, dilation, groups)
     if h + sum(around[0]) < problem.rows or w + sum(around[1]) < problem.columns:
         raise RuntimeError(
-            f"conv2d: the padded input ({h + sum(around[0])} x {w + sum(around[1])}) is smaller than "
+            f"{name}: the padded input ({h + sum(around[0])} x {w + sum(around[1])}) is smaller than "
             f"the filter's reach ({problem.rows} x {problem.columns})"
         )
     return problem

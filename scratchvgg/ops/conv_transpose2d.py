@@ -7,9 +7,9 @@ forward our gradient of the input, and its ``grad_weight`` with the two images e
 from __future__ import annotations
 
 from ..autograd import Op, ops
-from ..conv import Problem, choose
+from ..conv import Problem
 from .common import check_tensor, pair
-from .conv2d import channel_sums, check_operands
+from .conv2d import channel_sums, check_operands, forward_pass, input_gradient, weight_gradient
 
 
 class ConvTranspose2d(Op):
@@ -23,7 +23,7 @@ class ConvTranspose2d(Op):
         ctx.problem, ctx.algorithm = problem, algorithm
         ctx.save(input=x if ctx.needs_input_grad[1] else None, weight=w)
         y = ctx.backend.zeros((problem.N, problem.C, *size), x.dtype, "channels_last")
-        algorithm.grad_input(ctx.backend, problem, x, w, out=y[:, :, : problem.H, : problem.W])
+        input_gradient(ctx, problem, x, w, algorithm, out=y[:, :, : problem.H, : problem.W])
         if bias is not None:
             xp.add(y, bias[:, None, None], out=y)
         return y
@@ -32,8 +32,8 @@ class ConvTranspose2d(Op):
     def backward(ctx, g):
         x, w = ctx.saved
         reached = g[:, :, : ctx.problem.H, : ctx.problem.W]  # output_padding beyond the padding touches no input
-        dx = ctx.algorithm.forward(ctx.backend, ctx.problem, reached, w) if ctx.needs_input_grad[0] else None
-        dw = ctx.algorithm.grad_weight(ctx.backend, ctx.problem, x, reached) if ctx.needs_input_grad[1] else None
+        dx = forward_pass(ctx, ctx.problem, reached, w, None, ctx.algorithm) if ctx.needs_input_grad[0] else None
+        dw = weight_gradient(ctx, ctx.problem, x, reached, ctx.algorithm) if ctx.needs_input_grad[1] else None
         db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
         return dx, dw, db, None, None, None
 
@@ -47,13 +47,14 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
         weight: (C, K / groups, R, S).
         bias: (K,) or None.
         stride, padding, output_padding, dilation: an int or (vertical, horizontal).
-        algorithm: the name of one in ``scratchvgg.conv.algorithms()``.
+        algorithm: the name of one in ``scratchvgg.conv.algorithms()``, for all three passes; None lets the library choose each.
 
     Returns:
         (N, K, H', W') with H' = (H − 1)·stride − 2·padding + dilation·(R − 1) + output_padding + 1, W' alike.
 
     Raises:
         RuntimeError: sizes or element types that do not fit; output_padding not below stride or dilation.
+        ValueError: an unknown algorithm, or one that does not support the problem.
     """
     name = "conv_transpose2d"
     for argument, value in (("input", input), ("weight", weight), *((("bias", bias),) if bias is not None else ())):
@@ -84,5 +85,5 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     reached = [o + e for o, e in zip(plain, shown, strict=True)]
     around = tuple((p, p - e) for p, e in zip(padding, shown, strict=True))
     problem = Problem(n, deep * groups, *reached, c, *taps, stride, around, dilation, groups)
-    y = ConvTranspose2d.apply(batched, weight, bias, problem, size, choose(problem, input.dtype, algorithm))
+    y = ConvTranspose2d.apply(batched, weight, bias, problem, size, algorithm)
     return y if input.ndim == 4 else y.squeeze(0)

@@ -1,33 +1,30 @@
-"""The convolution algorithm of each problem: noted when first chosen, the same ever after, also in a resumed run."""
+"""The convolution algorithm of each pass of each problem: noted when first chosen, the same ever after, also in a resumed run."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from .. import conv
-from ..autograd import intercept
+from ..array import as_dtype
 
 
-class PinnedAlgorithms:
-    """While entered, the first choice for a convolution problem is kept for all later ones.
+class PinnedAlgorithms(ExitStack):
+    """While entered, the first choice for a pass of a convolution problem is kept for all later ones.
 
     Attributes:
-        chosen: problem → name of the algorithm. Fill it beforehand to repeat the choices of another run.
+        chosen: "problem dtype pass" → name of the algorithm. Fill it beforehand to repeat the choices of another run; an entry without
+            a pass, from a run of before the passes chose each for themselves, holds for all three.
     """
 
     def __init__(self):
+        super().__init__()
         self.chosen: dict[str, str] = {}
 
     def __enter__(self):
-        self._watch = intercept(self._pin)
-        self._watch.__enter__()
+        self.enter_context(conv.intercept_choices(self._pin))
         return self
 
-    def __exit__(self, *error):
-        self._watch.__exit__(*error)
-
-    def _pin(self, op, args, options, proceed):
-        if op.name == "conv2d":
-            x, w, bias, problem, algorithm = args
-            name = self.chosen.setdefault(f"{problem} {x.dtype}", algorithm.name)
-            if name != algorithm.name:
-                args = (x, w, bias, problem, conv.get(name))
-        return proceed(args, options)
+    def _pin(self, problem, dtype, which, algorithm):
+        key = f"{problem} {as_dtype(dtype)}"
+        name = self.chosen.get(key) or self.chosen.setdefault(f"{key} {which}", algorithm.name)
+        return algorithm if name == algorithm.name else conv.get(name)
