@@ -35,8 +35,9 @@ from .im2col import compute_dtype
 from .registry import Algorithm, register
 
 TILES = 60  # of a piece: enough rows for BLAS, few enough for the cache
-ALONE = 2 * TILES  # problems of at most so many tiles are cut by frequency, not by tile: each filter is then read once
+FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
+BATCH = 64 << 20  # bytes of transformed tiles that grad_weight multiplies at a time where the sums are too large to have several
 LINE = 768  # numbers a row of one small transform
 
 
@@ -90,6 +91,9 @@ class Winograd(Algorithm):
     def prepare(self, backend, problem, w):
         return self._filters(backend, w.transpose(2, 3, 1, 0), compute_dtype(w.dtype))
 
+    def filter_key(self, problem):
+        return ()
+
     def forward(self, backend, problem, x, w, bias=None, out=None, *, epilogue=PLAIN, prepared=None):
         filters = self.prepare(backend, problem, w) if prepared is None else prepared
         return self._correlate(backend, problem, x, filters, bias, out, epilogue)
@@ -103,27 +107,59 @@ class Winograd(Algorithm):
         g, n, dtype = problem, self.n, compute_dtype(x.dtype)
         xp = backend.xp
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
-        work = self._pieces(g)
-        parts = max(1, min(PARTS, len(work)))
-        sums = [backend.zeros((n * n, g.K, g.C), dtype) for _ in range(parts)]
+        add_up = self._gradient_by_piece if n * n * g.C * g.K * dtype.itemsize * PARTS <= BATCH else self._gradient_by_frequency
+        sums = add_up(backend, g, image, gradient, dtype)
+        gram = np.kron(self.matrices.g.T, self.matrices.g.T).astype(dtype.numpy)
+        dw = xp.matmul(backend.asarray(gram), sums.reshape(n * n, g.K * g.C)).reshape(3, 3, g.K, g.C).transpose(2, 3, 0, 1)
+        if out is None:
+            out = backend.empty(g.w_shape, x.dtype, "channels_last")
+        out[...] = dw
+        return out
 
-        def part(number):  # every PARTS-th piece, in order: the same sum on any number of threads
-            for piece in work[number::parts]:
+    def _gradient_by_piece(self, backend, g, image, gradient, dtype):
+        """Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) as (n², K, C), a piece at a time: everything stays in the cache of one core."""
+        xp, n = backend.xp, self.n
+        work = self._pieces(g)
+        sums = [backend.zeros((n * n, g.K, g.C), dtype) for _ in range(max(1, min(PARTS, len(work))))]
+
+        def part(number):  # every so many pieces, in order: the same sum on any number of threads
+            for piece in work[number :: len(sums)]:
                 v = self._transform_input(backend, g, image, piece, dtype)
                 e = self._transform_gradient(backend, gradient, piece, dtype)
                 products = backend.workspace("winograd.products", (n * n, g.K, g.C), dtype)
                 xp.matmul(e.reshape(n * n, piece.tiles, g.K).swapaxes(1, 2), v.reshape(n * n, piece.tiles, g.C), out=products)
                 sums[number] += products
 
-        parallel_for(part, range(parts))
+        parallel_for(part, range(len(sums)))
         for other in sums[1:]:
             sums[0] += other
-        gram = np.kron(self.matrices.g.T, self.matrices.g.T).astype(dtype.numpy)
-        dw = xp.matmul(backend.asarray(gram), sums[0].reshape(n * n, g.K * g.C)).reshape(3, 3, g.K, g.C).transpose(2, 3, 0, 1)
-        if out is None:
-            out = backend.empty(g.w_shape, x.dtype, "channels_last")
-        out[...] = dw
-        return out
+        return sums[0]
+
+    def _gradient_by_frequency(self, backend, g, image, gradient, dtype):
+        """The same sums where they are large: the tiles of many pieces are transformed, then each frequency is one long product."""
+        xp, n = backend.xp, self.n
+        sums = backend.empty((n * n, g.K, g.C), dtype)
+        tile = n * n * (g.C + g.K) * dtype.itemsize
+        for number, work in enumerate(_batches(self._pieces(g), max(TILES, BATCH // tile))):
+            starts = np.cumsum([0] + [piece.tiles for piece in work]).tolist()
+            v = backend.workspace("winograd.every.input", (n, n, starts[-1], g.C), dtype)
+            e = backend.workspace("winograd.every.gradient", (n, n, starts[-1], g.K), dtype)
+
+            def transform(i, work=work, starts=starts, v=v, e=e):
+                tiles = slice(starts[i], starts[i + 1])
+                self._transform_input(backend, g, image, work[i], dtype, out=v[:, :, tiles])
+                self._transform_gradient(backend, gradient, work[i], dtype, out=e[:, :, tiles])
+
+            def multiply(f, number=number, v=v, e=e):
+                i, j = divmod(f, n)
+                product = sums[f] if number == 0 else backend.workspace("winograd.products", sums[f].shape, dtype)
+                xp.matmul(e[i, j].T, v[i, j], out=product)
+                if number:
+                    sums[f] += product
+
+            parallel_for(transform, range(len(work)))
+            parallel_for(multiply, range(n * n))
+        return sums
 
     # ---- the steps --------------------------------------------------------------------------------------------------
 
@@ -162,11 +198,41 @@ class Winograd(Algorithm):
         def whole(piece):
             v = self._transform_input(backend, g, image, piece, dtype)
             sums = backend.workspace("winograd.sums", (n, n, piece.tiles, g.K), dtype)
-            _multiply(backend.xp, v, filters, sums)
+            _multiply(backend.xp, v.reshape(n * n, piece.tiles, g.C), filters, sums.reshape(n * n, piece.tiles, g.K))
             last(piece, sums)
 
-        parallel_for(whole, work)
+        if sum(piece.tiles for piece in work) > FEW:
+            parallel_for(whole, work)
+        else:
+            self._few_tiles(backend, g, image, work, filters, last, dtype)
         return y
+
+    def _few_tiles(self, backend, g, image, work, filters, last, dtype):
+        """The three steps one after the other for all tiles, the middle one frequency by frequency."""
+        n = self.n
+        rows = [p._replace(n0=i, n1=i + 1, h0=h, h1=h + 1) for p in work for i in range(p.n0, p.n1) for h in range(p.h0, p.h1)]
+        starts = np.cumsum([0] + [piece.tiles for piece in rows]).tolist()
+        v = backend.workspace("winograd.every.input", (n, n, starts[-1], g.C), dtype)
+        sums = backend.workspace("winograd.every.sums", (n, n, starts[-1], g.K), dtype)
+        several = max(1, min(TILES, starts[-1]) // max(1, starts[1]) // 4)  # rows of tiles a task
+        tasks = even_ranges(len(rows), several)
+
+        def inward(task):
+            for i in range(*task):
+                self._transform_input(backend, g, image, rows[i], dtype, out=v[:, :, starts[i] : starts[i + 1]])
+
+        def multiply(f):
+            i, j = divmod(f, n)
+            for t0, t1 in even_ranges(starts[-1], TILES):
+                _multiply(backend.xp, v[i, j, t0:t1], filters[f], sums[i, j, t0:t1])
+
+        def outward(task):
+            for i in range(*task):
+                last(rows[i], sums[:, :, starts[i] : starts[i + 1]])
+
+        parallel_for(inward, tasks)
+        parallel_for(multiply, range(n * n))
+        parallel_for(outward, tasks)
 
     def _transform_input(self, backend, g, image, piece, dtype, out=None):
         """Bᵀ d B of every tile of ``piece`` as (n, n, T, C)."""
@@ -190,7 +256,7 @@ class Winograd(Algorithm):
         xp.matmul(bt, tiles, out=v.reshape(n, n, images, down, across, channels).transpose(2, 3, 4, 0, 1, 5))
         return v
 
-    def _transform_gradient(self, backend, gradient, piece, dtype):
+    def _transform_gradient(self, backend, gradient, piece, dtype, out=None):
         """A dy Aᵀ of every tile as (n, n, T, K); pixels beyond the edge count as 0."""
         xp, m, n = backend.xp, self.m, self.n
         images, down, across = piece.grid
@@ -201,7 +267,7 @@ class Winograd(Algorithm):
         half = backend.workspace("winograd.half", (images, down, n, m * across * channels), dtype)
         xp.matmul(a, pixels.reshape(images, down, m, m * across * channels), out=half)
         tiles = half.reshape(images, down, n, across, m, channels).transpose(0, 1, 3, 2, 4, 5)
-        e = backend.workspace("winograd.gradient", (n, n, piece.tiles, channels), dtype)
+        e = backend.workspace("winograd.gradient", (n, n, piece.tiles, channels), dtype) if out is None else out
         xp.matmul(a, tiles, out=e.reshape(n, n, images, down, across, channels).transpose(2, 3, 4, 0, 1, 5))
         return e
 
@@ -261,7 +327,7 @@ class _Inverse:
         images, down, across = piece.grid
         half = self.backend.workspace("winograd.half", (m, n + 1, tiles, k), self.dtype)
         length = k * max(d for d in range(1, tiles + 1) if tiles % d == 0 and (d == 1 or d * k <= LINE))
-        inward = sums.reshape(n, n, -1, length).transpose(1, 2, 0, 3)
+        inward = sums.reshape(n, n, tiles * k // length, length).transpose(1, 2, 0, 3)
         xp.matmul(self.at[:, :n], inward, out=half.reshape(m, n + 1, -1, length)[:, :n].transpose(1, 2, 0, 3))
         if self.epilogue.scale is not None:
             half[:, :n] *= self.epilogue.scale.astype(self.dtype.numpy, copy=False)
@@ -304,11 +370,23 @@ class _Inverse:
 
 
 def _multiply(xp, v, filters, sums):
-    """sums[f] = v[f] · filter[f] for every frequency, panel by panel."""
-    n, _, tiles, c = v.shape
-    frequencies, panels, _, wide = filters.shape
-    target = sums.reshape(frequencies, tiles, panels, wide).transpose(0, 2, 1, 3)
-    xp.matmul(v.reshape(frequencies, 1, tiles, c), filters, out=target)
+    """sums = v · filters panel by panel: (…, T, C) by (…, panels, C, K / panels) into (…, T, K)."""
+    *_, panels, _, wide = filters.shape
+    target = sums.reshape(*sums.shape[:-1], panels, wide).swapaxes(-2, -3)
+    xp.matmul(v[..., None, :, :], filters, out=target)
+
+
+def _batches(pieces, most):
+    """Consecutive pieces together, up to ``most`` tiles."""
+    batch, tiles = [], 0
+    for piece in pieces:
+        if batch and tiles + piece.tiles > most:
+            yield batch
+            batch, tiles = [], 0
+        batch.append(piece)
+        tiles += piece.tiles
+    if batch:
+        yield batch
 
 
 @register
