@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .serialization import load
 from .weights.download import fetch
+from .weights.folders import cache_folder
 
 _HASH = re.compile(r"-([a-f0-9]{8,})\.")
 
 
 def get_dir() -> Path:
     """Where downloaded files are kept: ``$SCRATCHVGG_HOME``, else ``scratchvgg`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    home = os.environ.get("SCRATCHVGG_HOME")
-    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scratchvgg"
+    return cache_folder()
 
 
 def load_state_dict_from_url(

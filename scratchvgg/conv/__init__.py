@@ -9,18 +9,21 @@ Every algorithm computes the same three things, each a method of one class in on
 Arrays are logically NCHW with any strides; results come channels-last in memory.
 """
 
+from .autotune import autotune
 from .candidates import candidates, error_limit, set_error_limit
 from .chooser import choose, current, intercept_choices, set_algorithm, using
 from .direct import Direct
 from .epilogue import PLAIN, Epilogue
+from .gemm_1x1 import Gemm1x1
 from .geometry import Problem
 from .im2col import Im2col
 from .prepared import cache, cache_filters
 from .registry import PASSES, Algorithm, algorithms, convolve, get, register
+from .shifted import Shifted
 from .winograd import Winograd2x2, Winograd4x4
 
 __all__ = [
-    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Im2col", "Problem", "Winograd2x2", "Winograd4x4", "algorithms", "cache",
-    "cache_filters", "candidates", "choose", "convolve", "current", "error_limit", "get", "intercept_choices", "register", "set_algorithm",
-    "set_error_limit", "using",
+    "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Gemm1x1", "Im2col", "Problem", "Shifted", "Winograd2x2", "Winograd4x4",
+    "algorithms", "cache", "cache_filters", "candidates", "choose", "convolve", "current", "error_limit", "get", "intercept_choices",
+    "register", "set_algorithm", "set_error_limit", "using",
 ]

@@ -16,6 +16,7 @@ from .registry import Algorithm, algorithms, get
 REPRODUCIBLE = "im2col"
 """What the reproducible mode always takes: it does every problem."""
 
+FARTHEST = 10  # times the least predicted cost: what is predicted to take longer is not measured
 _LIMITS = {"float64": 2.0}
 _LIMIT = 1000.0
 
@@ -40,17 +41,32 @@ def set_error_limit(dtype, times: float) -> None:
     _LIMITS[as_dtype(dtype).name] = float(times)
 
 
-def candidates(problem, dtype, which: str = "forward") -> list[Algorithm]:
-    """The algorithms that may be taken by themselves, cheapest first. im2col is always among them."""
-    dtype = as_dtype(dtype)
-    return list(_ranked(problem, dtype, which, error_limit(dtype), tuple(algorithms().values())))
+def candidates(problem, dtype, which: str = "forward", prepared: bool = False) -> list[Algorithm]:
+    """The algorithms that may be taken by themselves, cheapest first. im2col is always among them.
+
+    Args:
+        prepared: the filter is transformed already (forward): that costs nothing then.
+    """
+    return [a for a, _ in _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms().values()))]
+
+
+def contenders(problem, dtype, which: str = "forward", prepared: bool = False) -> list[Algorithm]:
+    """The candidates worth measuring: without those whose predicted cost is :data:`FARTHEST` off."""
+    ranked = _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms().values()))
+    return [a for a, cost in ranked if cost <= FARTHEST * ranked[0][1]]
 
 
 @functools.lru_cache(4096)
-def _ranked(problem, dtype, which, limit, known) -> tuple[Algorithm, ...]:
-    """``known`` are all registered algorithms: a new one makes new answers."""
+def _ranked(problem, dtype, which, prepared, limit, known) -> tuple[tuple[Algorithm, float], ...]:
+    """Pairs of candidate and cost. ``known`` are all registered algorithms: a new one makes new answers."""
     reference = get(REPRODUCIBLE)
     bound = limit * reference.error_bound(problem, dtype, which)
-    safe = [(a.cost(problem, dtype, which), a.name, a) for a in known
-            if a is reference or (a.supports(problem, dtype) and a.error_bound(problem, dtype, which) <= bound)]
-    return tuple(a for cost, _, a in sorted(safe, key=lambda entry: entry[:2]) if math.isfinite(cost) or a is reference)
+    safe = [a for a in known if a is reference or (a.supports(problem, dtype) and a.error_bound(problem, dtype, which) <= bound)]
+    costs = [(a, predicted(a, problem, dtype, which, prepared)) for a in safe]
+    return tuple(sorted((pair for pair in costs if math.isfinite(pair[1]) or pair[0] is reference), key=lambda pair: (pair[1], pair[0].name)))
+
+
+def predicted(algorithm: Algorithm, problem, dtype, which: str = "forward", prepared: bool = False) -> float:
+    """The algorithm's cost in nanoseconds of one core, without that of transforming the filter if it is ``prepared``."""
+    cost = algorithm.cost(problem, dtype, which)
+    return cost - algorithm.prepare_cost(problem, dtype) if prepared and which == "forward" and algorithm.prepares else cost

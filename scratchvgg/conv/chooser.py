@@ -1,11 +1,13 @@
 """Which algorithm computes a pass of a problem.
 
 The first of these that says something decides: ``algorithm=`` of the call or layer; the innermost :func:`using`; :func:`set_algorithm`;
-``SCRATCHVGG_CONV`` in the environment; the cost model (see ``candidates.py``). The last four take a mode or a name:
+``SCRATCHVGG_CONV`` in the environment. They take the name of an algorithm or a mode:
 
-    auto           the cost model
+    auto           what this process has measured (see ``autotune.py``); the cost model (see ``candidates.py``) where it has not. The default
+    tuned          what was measured on this machine; a problem met for the first time is measured, and remembered in a file
     reproducible   im2col, every pass of every problem
-    NAME           this algorithm where it supports the problem, im2col elsewhere
+
+All but ``algorithm=`` take a name where it supports the problem, and im2col elsewhere.
 
 Each pass is chosen when it runs, so what is in force around ``backward()`` decides about the gradients.
 """
@@ -17,29 +19,31 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from . import answers
 from .candidates import REPRODUCIBLE, candidates
 from .registry import Algorithm, algorithms, get
 
 VARIABLE = "SCRATCHVGG_CONV"
-MODES = ("auto", "reproducible")
+MODES = ("auto", "tuned", "reproducible")
 
 _entered: ContextVar[str | None] = ContextVar("scratchvgg.conv.using", default=None)
 _process: str | None = None
 _interceptors: list[Callable] = []
 
 
-def choose(problem, dtype, algorithm: str | None = None, which: str = "forward") -> Algorithm:
+def choose(problem, dtype, algorithm: str | None = None, which: str = "forward", prepared: bool = False) -> Algorithm:
     """The algorithm that computes pass ``which`` of ``problem``.
 
     Args:
         algorithm: a name or a mode; None asks the settings.
         which: one of ``PASSES``.
+        prepared: forward with a filter that is transformed already, or will be kept.
 
     Raises:
         ValueError: for an unknown name, or a named algorithm that does not support the problem.
     """
     if algorithm is None or algorithm in MODES:
-        chosen = _by_mode(problem, dtype, which, algorithm or current())
+        chosen = _by_mode(problem, dtype, which, prepared, algorithm or current())
     else:
         chosen = get(algorithm)
         if not chosen.supports(problem, dtype):
@@ -49,9 +53,11 @@ def choose(problem, dtype, algorithm: str | None = None, which: str = "forward")
     return chosen
 
 
-def _by_mode(problem, dtype, which, mode) -> Algorithm:
+def _by_mode(problem, dtype, which, prepared, mode) -> Algorithm:
     if mode == "auto":
-        return candidates(problem, dtype, which)[0]
+        return answers.lookup(problem, dtype, which, prepared) or candidates(problem, dtype, which, prepared)[0]
+    if mode == "tuned":
+        return answers.find(problem, dtype, which, prepared)
     if mode != "reproducible" and get(mode).supports(problem, dtype):
         return get(mode)
     return get(REPRODUCIBLE)

@@ -39,7 +39,7 @@ class PreparedFilters:
         Returns:
             None if the algorithm prepares nothing, there is no version, or the cache is off.
         """
-        if version is None or not algorithm.prepares or not self._on():
+        if version is None or not algorithm.prepares or not self.on:
             return None
         stamp = (version.value, w.__array_interface__["data"][0], w.strides, w.shape, w.dtype, algorithm.filter_key(problem), fingerprint(w))
         with self._lock:
@@ -75,7 +75,9 @@ class PreparedFilters:
         with self._lock:
             return sum(map(len, self._entries.values()))
 
-    def _on(self) -> bool:
+    @property
+    def on(self) -> bool:
+        """Whether anything is kept."""
         return os.environ.get(VARIABLE, "1") != "0" if self.enabled is None else self.enabled
 
 

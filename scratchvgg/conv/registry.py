@@ -52,6 +52,10 @@ class Algorithm(ABC):
         """What ``forward`` derives from the filter alone, worth keeping while the weight does not change; None: nothing."""
         return None
 
+    def prepare_cost(self, problem: Problem, dtype) -> float:
+        """The part of ``cost(problem, dtype, "forward")`` that :meth:`prepare` saves."""
+        return 0.0
+
     def filter_key(self, problem: Problem):
         """What of ``problem`` decides what :meth:`prepare` returns, besides the filter's shape; by default all of it."""
         return problem

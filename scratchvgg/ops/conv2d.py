@@ -44,10 +44,10 @@ def forward_pass(ctx, problem, x, w, bias, algorithm, version=None, epilogue=PLA
         version: of the weight's tensor. If the weight is trained, what was derived from it before is dropped; else it is used, or made and kept.
         epilogue, out: see :func:`scratchvgg.conv.convolve`.
     """
-    chosen = choose(problem, x.dtype, algorithm)
     if version is not None and ctx.needs_input_grad[1]:
         cache.drop(version)
         version = None
+    chosen = choose(problem, x.dtype, algorithm, prepared=version is not None and cache.on)
     prepared = cache.get(chosen, ctx.backend, problem, w, version)
     return convolve(chosen, ctx.backend, problem, x, w, bias, out, epilogue, prepared)
 

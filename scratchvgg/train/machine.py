@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from ..array import get_num_threads
+from ..array.machine import blas, processor
 
 
 def gemm_rate(size: int = 1024, repeats: int = 5) -> float:
@@ -23,25 +24,9 @@ def gemm_rate(size: int = 1024, repeats: int = 5) -> float:
     return 2 * size**3 / best / 1e9
 
 
-def blas() -> list[str]:
-    """The BLAS libraries loaded, each as "name version, architecture, threads"."""
-    from threadpoolctl import threadpool_info
-
-    found = [i for i in threadpool_info() if i["user_api"] == "blas"]
-    return [f"{i['internal_api']} {i.get('version') or '?'}, {i.get('architecture') or '?'}, {i['num_threads']} threads" for i in found]
-
-
 def describe() -> dict:
     """Processor, cores, threads, BLAS, versions and the measured GEMM rate, as plain values."""
     return {
-        "processor": _processor(), "cores": os.cpu_count(), "threads": get_num_threads(), "system": platform.platform(),
+        "processor": processor(), "cores": os.cpu_count(), "threads": get_num_threads(), "system": platform.platform(),
         "python": platform.python_version(), "numpy": np.__version__, "blas": blas(), "gemm_gflops": round(gemm_rate(), 1),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
