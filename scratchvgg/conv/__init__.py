@@ -24,6 +24,6 @@ from .winograd import Winograd2x2, Winograd4x4
 
 __all__ = [
     "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Gemm1x1", "Im2col", "Problem", "Shifted", "Winograd2x2", "Winograd4x4",
-    "algorithms", "cache", "cache_filters", "candidates", "choose", "convolve", "current", "error_limit", "get", "intercept_choices",
+    "algorithms", "autotune", "cache", "cache_filters", "candidates", "choose", "convolve", "current", "error_limit", "get", "intercept_choices",
     "register", "set_algorithm", "set_error_limit", "using",
 ]

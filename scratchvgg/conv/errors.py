@@ -32,9 +32,9 @@ def sum_bound(terms: int, dtype) -> float:
 
 
 def terms(problem, which: str) -> int:
-    """Products added up in one number of the result."""
+    """Products added up in one number of the result; the bias counts as one."""
     if which == "forward":
-        return problem.C // problem.groups * problem.R * problem.S
+        return problem.C // problem.groups * problem.R * problem.S + 1
     if which == "grad_input":
         return problem.K // problem.groups * problem.R * problem.S
     return problem.N * problem.P * problem.Q
