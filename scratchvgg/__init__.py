@@ -47,7 +47,7 @@ half, float, double = float16, float32, float64
 short, int, long, bool = int16, int32, int64, bool_
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
-_SUBPACKAGES = ("cli", "conv", "cuda", "data", "evaluate", "hub", "models", "nn", "optim", "study", "train", "utils", "weights")
+_SUBPACKAGES = ("bench", "cli", "conv", "cuda", "data", "evaluate", "hub", "models", "nn", "optim", "study", "train", "utils", "weights")
 _NOT_FUNCTIONS = {"backward", "getitem", "setitem_"}  # reached through methods and operators
 
 __all__ = [
