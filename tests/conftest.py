@@ -57,10 +57,12 @@ def _seeds():
         sys.modules["torch"].manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _reproducible(monkeypatch):
-    """Exact tests compare bits: im2col in every pass unless a test asks for something else."""
-    monkeypatch.setenv("SCRATCHVGG_CONV", "reproducible")
+@pytest.fixture(autouse=True, scope="session")
+def _reproducible():
+    """Exact tests compare bits: im2col in every pass, here and in subprocesses, unless a test asks for something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCRATCHVGG_CONV", "reproducible")
+        yield
 
 
 @pytest.fixture
