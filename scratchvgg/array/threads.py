@@ -64,6 +64,11 @@ def _blas_controller():
     return _blas
 
 
+def blas_architectures() -> set[str]:
+    """The kernels that the loaded BLAS libraries chose for this processor, as threadpoolctl names them ("Haswell", "SkylakeX" …)."""
+    return {info.get("architecture", "") for info in _blas_controller().info() if info["user_api"] == "blas"}
+
+
 def parallel_for(task: Callable, items: Iterable) -> None:
     """Call ``task(item)`` for every item, on the pool; returns when all are done.
 

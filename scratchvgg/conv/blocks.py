@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-SMALL_PRODUCT = 1_000_000
-"""OpenBLAS with AVX-512 multiplies (m, k) · (k, n) with m·n·k up to this straight from memory, without packing either operand first: measured
-1.3 to 3 times the rate of larger products when a side is short. Elsewhere narrow panels cost little, because they lie in one piece."""
+import functools
+
+from ..array.threads import blas_architectures
+
+@functools.cache
+def small_product() -> int:
+    """The largest m·n·k of a product (m, k) · (k, n) that BLAS does straight from memory, without packing its operands; 0 if it always packs.
+
+    OpenBLAS with AVX-512 kernels does so up to 10⁶; measured, that is 1.1 to 3 times the rate of products a little larger, and near
+    the machine's peak even for a dozen rows. So large products are cut into small ones there, and left alone elsewhere.
+    """
+    return 1_000_000 if blas_architectures() & {"SkylakeX", "Cooperlake", "SapphireRapids"} else 0
+
+
+ROWS = 12
+"""Rows that the AVX-512 kernel takes at a time."""
 
 
 def padded_block(backend, tag, image, images, rows, columns, dtype):
@@ -40,8 +53,36 @@ def padded_block(backend, tag, image, images, rows, columns, dtype):
 
 def panel_width(rows: int, depth: int, width: int) -> int:
     """How many columns of a (depth, width) matrix to multiply at a time with ``rows`` rows: the widest divisor that stays a small product."""
-    fitting = [d for d in range(16, width + 1) if width % d == 0 and rows * depth * d <= SMALL_PRODUCT]
+    fitting = [d for d in range(16, width + 1) if width % d == 0 and rows * depth * d <= small_product()]
     return max(fitting, default=width)
+
+
+def panels(xp, matrix):
+    """A (depth, width) matrix as (panels, depth, width / panels), each panel one piece of memory, for :func:`multiply`."""
+    depth, width = matrix.shape
+    wide = min(panel_width(ROWS, depth, width), width)
+    return xp.ascontiguousarray(matrix.reshape(depth, width // wide, wide).swapaxes(0, 1))
+
+
+def multiply(xp, a, filters, out) -> None:
+    """out = a · matrix for a (rows, depth), ``filters = panels(matrix)`` and out (rows, width), as many small products.
+
+    ``a`` and ``out`` may have any distance between rows, but no other strides.
+    """
+    count, depth, wide = filters.shape
+    rows = len(a)
+    strip = min(rows, small_product() // max(1, depth * wide) // ROWS * ROWS, 8 * ROWS)
+    if strip < ROWS:
+        xp.matmul(a, filters, out=out.reshape(rows, count, wide).swapaxes(0, 1))
+        return
+    whole = rows // strip * strip
+    for part in (slice(0, whole), slice(whole, rows)):
+        some, target = a[part], out[part]
+        if not len(some):
+            continue
+        length = strip if part.start == 0 else len(some)
+        some = some.reshape(-1, 1, length, depth)
+        xp.matmul(some, filters, out=target.reshape(len(some), length, count, wide).swapaxes(1, 2))
 
 
 def even_ranges(total: int, most: int) -> list[tuple[int, int]]:

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype, float32, promote_types
+from .blocks import multiply, panels
 from .cost import CALL, moved, product
+from .epilogue import PLAIN
 from .errors import sum_bound, terms
 from .registry import Algorithm, register
 
@@ -33,6 +35,7 @@ class Im2col(Algorithm):
     """Takes every problem in float16 (computed in float32), float32 and float64."""
 
     name = "im2col"
+    fuses = True
 
     def supports(self, problem, dtype):
         return as_dtype(dtype).is_floating_point
@@ -53,9 +56,9 @@ class Im2col(Algorithm):
     def error_bound(self, problem, dtype, which="forward"):
         return sum_bound(terms(problem, which), dtype)
 
-    def forward(self, backend, problem, x, w, bias=None, out=None):
+    def forward(self, backend, problem, x, w, bias=None, out=None, *, epilogue=PLAIN):
         matrices = [m.T for m in filter_matrices(backend.xp, w, problem.groups, compute_dtype(x.dtype))]
-        return correlate(backend, problem, x, matrices, bias, out)
+        return correlate(backend, problem, x, matrices, bias, out, epilogue)
 
     def grad_input(self, backend, problem, dy, w, out=None):
         if problem.stride == (1, 1) and min(p for side in problem.transposed().padding for p in side) >= 0:
@@ -117,32 +120,43 @@ class Im2col(Algorithm):
         return out
 
 
-def correlate(backend, g, x, matrices, bias=None, out=None):
-    """col · matrix (+ bias), tile by tile; ``matrices`` holds one (R·S·C/groups, K/groups) matrix per group."""
+def correlate(backend, g, x, matrices, bias=None, out=None, epilogue=PLAIN):
+    """col · matrix (+ bias) and the epilogue, tile by tile; ``matrices`` holds one (R·S·C/groups, K/groups) matrix per group."""
     xp = backend.xp
     dtype = compute_dtype(x.dtype)
-    y = backend.empty(g.y_shape, x.dtype, "channels_last") if out is None else out
+    y = backend.empty(epilogue.shape(g), x.dtype, "channels_last") if out is None else out
     image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
+    winners = None if epilogue.winners is None else epilogue.winners.transpose(0, 2, 3, 1)
     # a whole row of biases: adding Q·K numbers at a time beats adding K
-    row_bias = None if bias is None else xp.tile(bias.astype(dtype.numpy), g.Q).reshape(g.Q, g.K)
-    in_place = result.flags.c_contiguous and x.dtype == dtype.numpy and g.groups == 1
+    row_bias = None if bias is None else xp.tile(bias.astype(dtype.numpy), g.Q)
+    row_scale = None if epilogue.scale is None else xp.tile(epilogue.scale.astype(dtype.numpy), g.Q)
+    in_place = result.flags.c_contiguous and x.dtype == dtype.numpy and g.groups == 1 and not epilogue.pool
+    filters = [panels(xp, matrix) for matrix in matrices]
 
     def tile(piece):
         n0, n1, p0, p1 = piece
         rows = (n1 - n0) * (p1 - p0) * g.Q
-        for group, matrix in enumerate(matrices):
-            wide = matrix.shape[1]
-            part = slice(group * wide, (group + 1) * wide)
-            where = result[n0:n1, p0:p1, :, part]
-            block = where.reshape(rows, wide) if in_place else backend.workspace("im2col.y", (rows, wide), dtype)
-            xp.matmul(fill_columns(backend, g, image, piece, group, dtype), matrix, out=block)
-            if bias is not None:
-                block = block.reshape(-1, g.Q * wide)
-                block += row_bias[:, part].reshape(-1)
-            if not in_place:
-                where[...] = block.reshape(where.shape)
+        shape = n1 - n0, p1 - p0, g.Q, g.K
+        block = result[n0:n1, p0:p1] if in_place else backend.workspace("im2col.y", shape, dtype)
+        flat = block.reshape(rows, g.K)
+        for group, matrix in enumerate(filters):
+            wide = g.K // g.groups
+            multiply(xp, fill_columns(backend, g, image, piece, group, dtype), matrix, flat[:, group * wide : (group + 1) * wide])
+        lines = flat.reshape(-1, g.Q * g.K)
+        if row_scale is not None:
+            lines *= row_scale
+        if row_bias is not None:
+            lines += row_bias
+        if epilogue.pool:
+            corners = [block[:, i : (p1 - p0) // 2 * 2 : 2, j : g.Q // 2 * 2 : 2] for i in (0, 1) for j in (0, 1)]
+            here = slice(n0, n1), slice(p0 // 2, p1 // 2)
+            epilogue.reduce(backend, corners, result[here], None if winners is None else winners[here])
+            return
+        epilogue.activate(xp, lines)
+        if not in_place:
+            result[n0:n1, p0:p1] = block
 
-    parallel_for(tile, tiles(g, dtype.itemsize))
+    parallel_for(tile, tiles(g, dtype.itemsize, together=2 if epilogue.pool else 1))
     return y
 
 
@@ -182,8 +196,11 @@ def turned_matrices(xp, w, groups, dtype):
     return [xp.ascontiguousarray(taps[:, :, g]).reshape(-1, deep).astype(dtype.numpy, copy=False) for g in range(groups)]
 
 
-def tiles(g, itemsize, n0=0, n1=None):
-    """Cut the output into pieces (n0, n1, p0, p1) of whole rows whose columns fit :data:`CAP`: several images or part of one."""
+def tiles(g, itemsize, n0=0, n1=None, together=1):
+    """Cut the output into pieces (n0, n1, p0, p1) of whole rows whose columns fit :data:`CAP`: several images or part of one.
+
+    A multiple of ``together`` rows stays in one piece (pooling windows), even if the cap is then passed.
+    """
     n1 = g.N if n1 is None else n1
     row = g.Q * g.R * g.S * (g.C // g.groups) * itemsize
     rows = max(1, min(CAP // max(row, 1), g.N * g.P), -(-FEWEST_ROWS // max(g.Q, 1)))
@@ -194,6 +211,7 @@ def tiles(g, itemsize, n0=0, n1=None):
         return [(n, min(n1, n + step), 0, g.P) for n in range(n0, n1, step)]
     pieces = -(-g.P // rows)
     rows = -(-g.P // pieces)  # even pieces
+    rows = -(-rows // together) * together
     return [(n, n + 1, p, min(g.P, p + rows)) for n in range(n0, n1) for p in range(0, g.P, rows)]
 
 
