@@ -19,16 +19,17 @@ RELU = conv.Epilogue(relu=True)
 DTYPES = ("float16", "float32", "float64")
 LEGEND = """
 time: median of the rounds; ±: half the distance between the quartiles, in % of it. All sides of a block are timed in turn, in one process.
-GFLOP/s: 2 · multiply-accumulates of the direct sum / time, whatever the algorithm executes, so Winograd and FFT can pass the GEMM peak (peak %).
+GFLOP/s: 2 · multiply-accumulates of the direct sum / time, whatever the algorithm executes: Winograd and FFT can pass the GEMM peak (peak %).
 scratch: declared workspace of all threads together. error: largest |y - truth| / largest |truth|, truth in float64 (~ where a part is drawn);
-bound: the algorithm's own, in the same unit. forward is convolution + bias + ReLU on both sides; filters that an algorithm prepares (* forward)
-are prepared before, as in inference; PyTorch gets its arrays in the better of NCHW and channels_last, weights laid out beforehand.
-> is what the library takes by itself. torch/ours: median of the ratios of neighbouring times; above 1 ours is faster.
+bound: the algorithm's own, in the same unit; ! where the error is above it. forward is convolution + bias + ReLU on both sides; filters that an
+algorithm prepares (*) are prepared before, as in inference; PyTorch's arrays, weights too, are laid out beforehand, in NCHW and in channels_last.
+> is what the library takes by itself (in inference, where filters stay prepared). torch/ours: median (quartiles) of the ratios of neighbouring
+times, PyTorch in its better format; above 1 ours is faster.
 """.strip()
 
 
-def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, algorithms: Sequence[str] | None = None, dtype: str = "float32",
-            seconds: float = 0.5, rounds: int | None = None, against: str | None = None, flush: int = 0,
+def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, algorithms: Sequence[str] | None = None, without: Sequence[str] = (),
+            dtype: str = "float32", seconds: float = 0.5, rounds: int | None = None, against: str | None = None, flush: int = 0,
             on_block: Callable[[Layer, str, list[dict]], None] = lambda layer, which, rows: None,
             progress: Callable[[str], None] = lambda text: None) -> dict:
     """Measure convolutions.
@@ -37,6 +38,7 @@ def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, alg
         layers: what to measure.
         passes: of ``conv.PASSES``.
         algorithms: names; None is all that support the problem (``direct`` for tiny ones only).
+        without: names to leave out.
         dtype: of all arrays, a name.
         seconds, rounds, flush: see :func:`~scratchvgg.bench.timing.interleave`; for each algorithm of each block.
         against: ``"torch"`` to measure PyTorch beside.
@@ -55,12 +57,13 @@ def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, alg
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    for name in algorithms or ():
+    for name in (*(algorithms or ()), *without):
         conv.get(name)
     progress("measuring the machine: GEMM and copy rate")
+    others = machine.Others()
     report = {
         "kind": "conv", "machine": machine.describe(dtype), "torch": torch_side.describe() if against == "torch" else None,
-        "settings": {"dtype": dtype, "seconds": seconds, "rounds": rounds, "flush": flush, "threads": get_num_threads()},
+        "settings": {"dtype": dtype, "seconds": seconds, "rounds": rounds, "flush": flush, "threads": get_num_threads(), "conv": conv.current()},
         "legend": LEGEND, "rows": [], "interrupted": False,
     }
     how = {"seconds": seconds, "rounds": rounds, "flush": flush}
@@ -68,7 +71,8 @@ def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, alg
         try:
             report["machine"]["gemm_peak"] = max(report["machine"]["gemm_peak"], machine.gemm_peak(dtype, (1024,)))
             peak, tell = report["machine"]["gemm_peak"], functools.partial(_tell, progress, f"{layer.title} {which}: ")
-            rows, report["interrupted"] = _block(layer, which, algorithms, dtype, how, against, peak, tell)
+            ways = candidates(layer.problem, as_dtype(dtype), algorithms, without)
+            rows, report["interrupted"] = _block(layer, which, ways, dtype, how, against, peak, tell)
         except KeyboardInterrupt:
             rows, report["interrupted"] = [], True
         report["rows"] += rows
@@ -76,6 +80,7 @@ def measure(layers: Sequence[Layer], *, passes: Sequence[str] = conv.PASSES, alg
             on_block(layer, which, rows)
         if report["interrupted"]:
             break
+    report["machine"]["others"] = others.share()
     for row in report["rows"]:  # the best rate of the whole run, met between the blocks: a busy moment at the start does not flatter
         if "gflops" in row:
             row["share_of_peak"] = row["gflops"] / report["machine"]["gemm_peak"]
@@ -86,24 +91,24 @@ def _tell(progress, prefix: str, text: str) -> None:
     progress(prefix + text)
 
 
-def candidates(problem: conv.Problem, dtype, names: Sequence[str] | None = None) -> dict[str, conv.Algorithm]:
+def candidates(problem: conv.Problem, dtype, names: Sequence[str] | None = None, without: Sequence[str] = ()) -> dict[str, conv.Algorithm]:
     """The algorithms worth timing: those that support the problem; the slow twin for tiny problems only, unless it is asked for."""
-    found = {name: a for name, a in conv.algorithms().items() if (names is None or name in names) and a.supports(problem, dtype)}
+    found = {name: a for name, a in conv.algorithms().items() if name in (names or [name]) and name not in without and a.supports(problem, dtype)}
     if names is None and problem.macs > DIRECT_AT_MOST:
         found.pop("direct", None)
     return found
 
 
-def _block(layer, which, algorithms, dtype, options, against, peak, progress) -> tuple[list[dict], bool]:
+def _block(layer, which, ways, dtype, options, against, peak, progress) -> tuple[list[dict], bool]:
     """The rows of one layer and pass, fastest first and PyTorch's last, and whether Ctrl-C came."""
     problem, element = layer.problem, as_dtype(dtype)
     operands = Operands.draw(problem, element)
     progress("the truth in float64")
     right = truth(problem, which, operands)
-    chosen = conv.choose(problem, element, None, which).name
+    chosen = conv.choose(problem, element, None, which, prepared=which == "forward").name
     common = {"layer": layer.name, "count": layer.count, "problem": asdict(problem), "shape": problem_text(problem), "pass": which}
     rows, sides = [], {}
-    for name, algorithm in candidates(problem, element, algorithms).items():
+    for name, algorithm in ways.items():
         progress(f"{name}, error")
         call = ours(algorithm, problem, which, operands)
         row = common | {"algorithm": name, "chosen": name == chosen} | _declared(algorithm, problem, element, which, right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..array import get_num_threads, parallel_for, ranges
 from ..array.dtypes import as_dtype, float32, promote_types
 from ..train import machine as basic
 
+BUSY = ": THE MACHINE WAS BUSY, the times are not clean"
 COPIED = 1 << 27  # bytes: several times the largest cache in use
 
 
@@ -54,11 +56,38 @@ def commit() -> str | None:
     return None
 
 
+class Others:
+    """How much of the machine other processes took since this was made: a time beside their work is not clean."""
+
+    def __init__(self):
+        self._start = self._now()
+
+    @staticmethod
+    def _now():
+        try:
+            words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]  # user nice system idle iowait irq softirq steal, in ticks
+        except OSError:
+            return None
+        ticks = [int(word) for word in words]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]), time.perf_counter()
+
+    def share(self) -> float | None:
+        """Of all cores, 0 to 1; None where the system does not tell (not Linux)."""
+        now = self._now()
+        if now is None or self._start is None:
+            return None
+        busy, own, elapsed = (b - a for a, b in zip(self._start, now, strict=True))
+        return min(1.0, max(0.0, (busy - own) / max(elapsed * (os.cpu_count() or 1), 1e-9)))
+
+
 def headline(machine: dict, dtype: str = "float32") -> str:
-    """Two lines for the top of a table."""
+    """Two or three lines for the foot of a table."""
     about = f"{machine['processor']}, {machine['threads']} of {machine['cores']} cores; NumPy {machine['numpy']}; BLAS {'; '.join(machine['blas'])}"
-    return (f"{about}\nmeasured: GEMM {machine['gemm_peak']:.0f} GFLOP/s ({dtype}, all threads), copy {machine['copy_rate']:.1f} GB/s; "
-            f"commit {machine['commit'] or '?'}")
+    lines = [about, f"measured: GEMM {machine['gemm_peak']:.0f} GFLOP/s ({dtype}, all threads), copy {machine['copy_rate']:.1f} GB/s; "
+             f"commit {machine['commit'] or '?'}"]
+    if machine.get("others") is not None:
+        lines.append(f"other processes took {100 * machine['others']:.0f} % of the cores meanwhile" + (BUSY if machine["others"] > 0.1 else ""))
+    return "\n".join(lines)
 
 
 def _fastest(call, repeats):

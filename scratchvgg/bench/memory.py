@@ -22,7 +22,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def measure(library: str, net: str, mode: str, batch: int, size: int) -> dict:
-    """``{"peak", "filters", "threads"}`` of one side, bytes, from a fresh process with as many threads as this one.
+    """``{"peak", "filters", "threads"}`` of one side, bytes, from a fresh process with the threads and the convolution setting of this one.
 
     Args:
         library: ``"ours"`` or ``"torch"``.
@@ -31,10 +31,12 @@ def measure(library: str, net: str, mode: str, batch: int, size: int) -> dict:
     Raises:
         RuntimeError: with the process's last words if it failed.
     """
+    from .. import conv
     from ..array import get_num_threads
 
     question = json.dumps({"library": library, "net": net, "mode": mode, "batch": batch, "size": size})
-    environment = os.environ | {"SCRATCHVGG_THREADS": str(get_num_threads()), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    settings = {"SCRATCHVGG_THREADS": str(get_num_threads()), "SCRATCHVGG_CONV": conv.current()}
+    environment = os.environ | settings | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     child = subprocess.run([sys.executable, "-m", __name__, question], capture_output=True, text=True, env=environment)
     if child.returncode:
         raise RuntimeError(f"measuring the memory of {library} failed: {' '.join(child.stderr.strip().splitlines()[-1:])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,7 +12,7 @@ from .. import conv, nn, optim
 from ..array import get_num_threads
 from ..autograd import no_grad, tensor
 from . import machine, memory, torch_side
-from .problems import build_net, default_size
+from .problems import build_net, default_size, layers_of
 from .timing import Timings, interleave
 
 MODES = ("inference", "train")
@@ -136,7 +137,7 @@ def step_of(library: str, row: Row, layout: str = "NCHW") -> Callable:
 
 def kept_filters() -> int:
     """Bytes of transformed filters that convolutions keep in this process."""
-    return conv.prepared.cache.nbytes
+    return conv.cache.nbytes
 
 
 def measure(rows: Sequence[Row] = DEFAULT, *, against: str | None = None, seconds: float = 10.0, rounds: int | None = None, with_memory: bool = True,
@@ -160,30 +161,35 @@ def measure(rows: Sequence[Row] = DEFAULT, *, against: str | None = None, second
         ValueError: for an unknown net, or images too small for it.
         ImportError: for ``against="torch"`` without PyTorch.
     """
+    for row in rows:
+        layers_of(row.net, 1, row.size)  # finds out what is wrong before minutes are spent
     progress("measuring the machine: GEMM and copy rate")
+    others = machine.Others()
     report = {
         "kind": "model", "machine": machine.describe(), "torch": torch_side.describe() if against == "torch" else None,
-        "settings": {"dtype": "float32", "seconds": seconds, "rounds": rounds, "threads": get_num_threads(), "sgd": SGD},
+        "settings": {"dtype": "float32", "seconds": seconds, "rounds": rounds, "threads": get_num_threads(), "sgd": SGD, "conv": conv.current()},
         "legend": LEGEND, "rows": [], "interrupted": False,
     }
-    for row in rows:
-        try:
-            entry, complete = _measure_row(row, against, seconds, rounds, with_error, lambda text, row=row: progress(f"{row.title}: {text}"))
-            if complete and with_memory:
-                progress(f"{row.title}: peak memory, in a process of its own")
-                entry["ours"] |= memory.measure("ours", **asdict(row))
-                if against == "torch":
-                    entry["torch"] |= memory.measure("torch", **asdict(row))
-        except KeyboardInterrupt:
-            report["interrupted"] = True
-            return report
-        if entry["ours"]["rounds"] and (against is None or "seconds" in entry["torch"]):
-            report["rows"].append(entry)
-            on_row(entry)
-        if not complete:
-            report["interrupted"] = True
-            return report
+    try:
+        for row in rows:
+            entry, report["interrupted"] = _measure_row(row, against, seconds, rounds, with_error, functools.partial(_tell, progress, row.title))
+            if not report["interrupted"] and with_memory:
+                for library in ("ours", "torch")[: 1 + (against == "torch")]:
+                    progress(f"{row.title}: peak memory of {library}, in a process of its own")
+                    entry[library] |= memory.measure(library, **asdict(row))
+            if entry["ours"]["rounds"] and (against is None or "seconds" in entry["torch"]):
+                report["rows"].append(entry)
+                on_row(entry)
+            if report["interrupted"]:
+                break
+    except KeyboardInterrupt:
+        report["interrupted"] = True
+    report["machine"]["others"] = others.share()
     return report
+
+
+def _tell(progress, title: str, text: str) -> None:
+    progress(f"{title}: {text}")
 
 
 def _measure_row(row: Row, against, seconds, rounds, with_error, progress) -> tuple[dict, bool]:
@@ -206,7 +212,7 @@ def _measure_row(row: Row, against, seconds, rounds, with_error, progress) -> tu
     entry["ours"] |= timings["ours"].summary()
     if against == "torch":
         _enter_torch(entry, timings, errors if with_error else {})
-    return entry, not timings.interrupted
+    return entry, timings.interrupted
 
 
 def _enter_torch(entry: dict, timings: Timings, errors: dict[str, float]) -> None:

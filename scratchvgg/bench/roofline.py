@@ -39,7 +39,8 @@ def draw_roofline(path, report: dict) -> None:
     for panel, which in zip(axes, passes, strict=True):
         _roof(panel, peak, copy, span)
         _marks(panel, [row for row in rows if row["pass"] == which], looks)
-        panel.set(title=which, xlabel="operations per byte that must move", xscale="log", yscale="log", xlim=span)
+        panel.set_title(which, pad=34)
+        panel.set(xlabel="operations per byte that must move", xscale="log", yscale="log", xlim=span)
         panel.grid(alpha=0.2, which="both")
     lowest = min(row["gflops"] for row in rows)
     axes[0].set_ylim(max(lowest, peak / 300) / 1.6, 1.6 * max(peak, max(row["gflops"] for row in rows)))
@@ -75,7 +76,7 @@ def _marks(panel, rows, looks) -> None:
         panel.scatter([column[r["layer"]] for r in chosen], [r["gflops"] for r in chosen], s=130, facecolors="none", edgecolors="#333333",
                       linewidths=0.9, zorder=2, label="taken by the library")
     for layer, x in column.items():
-        panel.annotate(layer, (x, 0.015), xycoords=("data", "axes fraction"), rotation=90, fontsize=7, ha="center", va="bottom", color="#444444")
+        panel.annotate(layer, (x, 1.01), xycoords=("data", "axes fraction"), rotation=55, fontsize=7, ha="left", va="bottom", color="#444444")
 
 
 def draw_scaling(path, report: dict) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .. import conv
 from ..array import get_num_threads
 from . import machine, torch_side
 from .model import Row, our_step, torch_step
-from .problems import build_net
+from .problems import build_net, layers_of
 from .timing import Timings, interleave
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -39,11 +40,14 @@ def measure(net: str = "vgg16", *, mode: str = "inference", batches: Sequence[in
         ValueError: for an unknown net, or images too small for it.
         ImportError: for ``against="torch"`` without PyTorch.
     """
+    rows = [Row(net, mode, 1, side) for side in (size, *sizes)]
+    layers_of(net, 1, min(row.size for row in rows))
     report = {
         "kind": "scaling", "machine": machine.describe(), "torch": torch_side.describe() if against == "torch" else None,
-        "settings": {"dtype": "float32", "rounds": rounds, "threads": get_num_threads(), "net": net, "mode": mode},
+        "settings": {"dtype": "float32", "rounds": rounds, "threads": get_num_threads(), "net": net, "mode": mode, "conv": conv.current()},
         "legend": LEGEND, "curves": [], "interrupted": False,
     }
+    others = machine.Others()
     axes = {"batch": [Row(net, mode, batch, size) for batch in batches], "pixels": [Row(net, mode, 1, side) for side in sizes]}
     try:
         model = build_net(net)
@@ -63,6 +67,7 @@ def measure(net: str = "vgg16", *, mode: str = "inference", batches: Sequence[in
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
         report["interrupted"] = True
+    report["machine"]["others"] = others.share()
     return report
 
 

@@ -28,11 +28,25 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         """As argparse, with a suggestion for an unknown option."""
         parsed, unknown = self.parse_known_args(args, namespace)
+        self.refuse(unknown)
+        return parsed
+
+    def refuse(self, unknown: list[str]) -> None:
+        """Raise for the first of the words that nobody took, with a suggestion."""
         if unknown:
             word = unknown[0].partition("=")[0]
             near = difflib.get_close_matches(word, self._option_string_actions, 1)
             self.error(f"unknown {'option' if word.startswith('-') else 'argument'} {word!r}{f'; did you mean {near[0]}?' if near else ''}")
-        return parsed
+
+
+class SubParser(Parser):
+    """The parser of one of several things that a command does: it refuses unknown words itself, for its options are the ones to suggest."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse, but nothing is left over."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        self.refuse(unknown)
+        return parsed, []
 
 
 def _indented(text: str) -> str:
