@@ -17,7 +17,7 @@ class _Conv(Module):
     """What both directions share: arguments, weight, default initialisation, repr."""
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias,
-                 padding_mode, weight_shape, device, dtype):
+                 padding_mode, weight_shape, device, dtype, algorithm):
         super().__init__()
         name = type(self).__name__
         if groups <= 0:
@@ -35,7 +35,7 @@ class _Conv(Module):
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(map(repr, _PADDING_MODES))}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.dilation = stride, padding, dilation
-        self.output_padding, self.groups, self.padding_mode = output_padding, groups, padding_mode
+        self.output_padding, self.groups, self.padding_mode, self.algorithm = output_padding, groups, padding_mode, algorithm
         self.weight = Parameter(empty_tensor((*weight_shape, *kernel_size), dtype, device, layout="channels_last"))
         self.register_parameter("bias", Parameter(empty_tensor((out_channels,), dtype, device)) if bias else None)
         self.reset_parameters()
@@ -61,6 +61,8 @@ class _Conv(Module):
             parts.append("bias=False")
         if self.padding_mode != "zeros":
             parts.append(f"padding_mode={self.padding_mode}")
+        if self.algorithm is not None:
+            parts.append(f"algorithm={self.algorithm}")
         return ", ".join(parts)
 
 
@@ -76,7 +78,7 @@ class Conv2d(_Conv):
         groups: cut the channels into independent convolutions.
         bias: add a learned number to each output channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        algorithm: name of the convolution algorithm; None lets the library choose.
+        algorithm: name of the convolution algorithm for all three passes; None lets the library choose each.
 
     Raises:
         ValueError: for channels that ``groups`` does not divide, or an unknown padding.
@@ -89,17 +91,15 @@ class Conv2d(_Conv):
         super().__init__(
             in_channels, out_channels, pair("Conv2d", "kernel_size", kernel_size), pair("Conv2d", "stride", stride), padding,
             pair("Conv2d", "dilation", dilation), (0, 0), groups, bias, padding_mode,
-            (out_channels, in_channels // groups if groups > 0 else 0), device, dtype,
+            (out_channels, in_channels // groups if groups > 0 else 0), device, dtype, algorithm,
         )
-        self.algorithm = algorithm
 
     def forward(self, input):
         """Convolve."""
-        options = {} if self.algorithm is None else {"algorithm": self.algorithm}
         if self.padding_mode == "zeros":
-            return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, **options)
+            return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, algorithm=self.algorithm)
         padded = F.pad(input, self._border(), mode=self.padding_mode)
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups, **options)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups, algorithm=self.algorithm)
 
     def _border(self):
         """(left, right, top, bottom) that ``padding`` asks for."""
@@ -127,14 +127,14 @@ class ConvTranspose2d(_Conv):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
-                 dilation=1, padding_mode="zeros", device=None, dtype=None):
+                 dilation=1, padding_mode="zeros", device=None, dtype=None, *, algorithm=None):
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for ConvTranspose2d, got {padding_mode!r}')
         name = "ConvTranspose2d"
         super().__init__(
             in_channels, out_channels, pair(name, "kernel_size", kernel_size), pair(name, "stride", stride),
             pair(name, "padding", padding), pair(name, "dilation", dilation), pair(name, "output_padding", output_padding),
-            groups, bias, padding_mode, (in_channels, out_channels // groups if groups > 0 else 0), device, dtype,
+            groups, bias, padding_mode, (in_channels, out_channels // groups if groups > 0 else 0), device, dtype, algorithm,
         )
 
     def forward(self, input, output_size=None):
@@ -147,7 +147,8 @@ class ConvTranspose2d(_Conv):
             ValueError: if no output_padding below the stride gives that size.
         """
         extra = self.output_padding if output_size is None else self._extra(input, output_size)
-        return F.conv_transpose2d(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return F.conv_transpose2d(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation,
+                                  algorithm=self.algorithm)
 
     def _extra(self, input, output_size):
         wanted = tuple(output_size)[-2:]

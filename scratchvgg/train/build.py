@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
 
-from .. import data, models, optim
+from .. import conv, data, models, optim
 from ..array import Generator
 from ..data import transforms
 from ..nn.normalization import BatchNorm1d, BatchNorm2d
@@ -86,6 +87,22 @@ def model(recipe: Recipe, classes: int):
         return models.get_model(recipe.model, **{"num_classes": classes, **recipe.model_options})
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model_options of {recipe.model}: {error}") from error
+
+
+def convolutions(recipe: Recipe):
+    """A context in which convolutions are done by the recipe's ``conv``; without one, by what is in force already.
+
+    Raises:
+        RecipeError: if the recipe, or the environment, names an unknown algorithm.
+    """
+    try:
+        if recipe.conv is not None:
+            conv.check_setting(recipe.conv, "conv")
+        else:
+            conv.current()
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    return contextlib.nullcontext() if recipe.conv is None else conv.using(recipe.conv)
 
 
 def whiten(recipe: Recipe, net, dataset) -> None:

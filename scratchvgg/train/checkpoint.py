@@ -8,7 +8,7 @@
 ``progress``          epoch, batches done in it, step, running sums, best result, seconds, length of metrics.jsonl
 ``random``            the default generator (dropout) and the loader's seed; batches follow from seed, epoch and batch
 ``threads``           CPU threads: sums may round differently with another number
-``algorithms``        the convolution algorithm of each problem met
+``algorithms``        the convolution algorithm of each pass of each problem met
 ``recipe`` ``data``   what is trained on what (classes, mean, std, image shape)
 ``version``           of scratchvgg
 ====================  ======================================================================================

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from .. import __version__, evaluate
+from .. import __version__, conv, evaluate
 from ..array import default_generator, get_num_threads, manual_seed, set_num_threads
 from ..data import DataLoader, transforms
 from ..nn import functional as F
@@ -62,6 +62,7 @@ class Trainer:
         self.recipe = recipe
         if recipe.threads is not None:
             set_num_threads(recipe.threads)
+        build.convolutions(recipe)
         self.train_set, self.test_set = build.datasets(recipe)
         self.loader = DataLoader(
             self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
@@ -97,7 +98,7 @@ class Trainer:
         self.folder = folder
         with folder.locked():
             message = self._restore()
-            with contextlib.closing(self.log), self.report, self.algorithms, Interrupt() as self._interrupt:
+            with contextlib.closing(self.log), self.report, build.convolutions(self.recipe), self.algorithms, Interrupt() as self._interrupt:
                 self.report.message(message)
                 try:
                     while self.epoch < self.recipe.epochs:
@@ -232,7 +233,8 @@ class Trainer:
             RunError: if it belongs to another recipe.
         """
         ours = self.recipe.to_dict()
-        changed = [key for key in ours if ours[key] != state["recipe"].get(key)]
+        theirs = {**Recipe().to_dict(), **state["recipe"]}  # an older version knew fewer options
+        changed = [key for key in ours if ours[key] != theirs[key]]
         if changed:
             raise RunError(f"{self.folder.last} was made with another recipe: {', '.join(changed)} differ from {self.folder.recipe}")
         set_num_threads(state["threads"])
@@ -270,7 +272,7 @@ class Trainer:
         self.log = metrics.MetricsLog(self.folder.metrics, 0 if state is None else state["progress"]["metrics"])
         about = machine.describe()
         self.gemm_gflops = about["gemm_gflops"]
-        self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, machine=about)
+        self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, conv=self.recipe.conv or conv.current(), machine=about)
         if state is None:
             self.save()
         parameters = sum(p.numel() for p in self.model.parameters())

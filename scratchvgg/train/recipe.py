@@ -79,6 +79,8 @@ class Recipe:
     eval_every: int = _option(1, "test after every so many epochs (and after the last)", "testing", low=1)
     eval_batch_size: int = _option(500, "images a step in testing", "testing", low=1)
 
+    conv: str | None = _option(
+        None, "convolution algorithm: auto, tuned, reproducible or a name (default: $SCRATCHVGG_CONV, else auto)", "machine")
     threads: int | None = _option(None, "CPU threads (default: the cores this process may use)", "machine", low=1)
     log_every: int = _option(50, "steps between lines of metrics.jsonl", "machine", low=1)
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides the one after each epoch", "machine", low=0.0)

@@ -25,6 +25,7 @@ def configure(parser) -> None:
     parser.add_argument("--checkpoint", metavar="RUN_DIR", required=True, help="a run folder (its best checkpoint) or a .ckpt file")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="show the N likeliest classes (default: 5)")
     parser.add_argument("--tta", choices=("none", "flip", "shift"), default="none", help="test-time averaging (default: none)")
+    parser.add_argument("--conv", metavar="NAME", help="convolution algorithm: auto, tuned, reproducible or a name (default: the recipe's)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -35,14 +36,16 @@ def run(args) -> int:
     from ... import evaluate
     from ...data import read_image
     from ...data.transforms import Normalize
-    from ...train import load_model
+    from ...train import build, load_model, recipe
 
     if args.top < 1:
         raise CommandError(f"--top: expected 1 or more, got {args.top}")
     model, state = load_model(args.checkpoint)
     about = state["data"]
     images = np.stack([read_image(path, tuple(about["shape"][1:])) for path in args.images])
-    probabilities = evaluate.predict(model, Normalize(about["mean"], about["std"])(images), args.tta)
+    used = recipe.from_dict({**state["recipe"], **({"conv": args.conv} if args.conv else {})})
+    with build.convolutions(used):
+        probabilities = evaluate.predict(model, Normalize(about["mean"], about["std"])(images), args.tta)
     results = []
     for path, row in zip(args.images, probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[: args.top]

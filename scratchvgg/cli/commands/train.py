@@ -21,6 +21,7 @@ scratchvgg train --data cifar10 --root data --recipe small    CIFAR-10 in some m
 scratchvgg train --resume runs/small-cifar10-1                go on after Ctrl-C, a crash or a power cut
 scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
+scratchvgg train --recipe small --conv tuned                  measure each convolution once, then take the fastest (remembered)
 scratchvgg train --data folder --root pictures --image-size 64    pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg
 scratchvgg train --recipe my.toml --out runs/mine             your own recipe (copy a recipe.toml to begin)
 scratchvgg train --list-recipes
