@@ -36,6 +36,7 @@ from .registry import Algorithm, register
 
 TILES = 60  # of a piece: enough rows for BLAS, few enough for the cache
 FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
+FILTERS = 1 << 11  # filters transformed at a time, a small product
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
 BATCH = 64 << 20  # bytes of transformed tiles that grad_weight multiplies at a time where the sums are too large to have several
 LINE = 768  # numbers a row of one small transform
@@ -109,10 +110,17 @@ class Winograd(Algorithm):
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         add_up = self._gradient_by_piece if n * n * g.C * g.K * dtype.itemsize * PARTS <= BATCH else self._gradient_by_frequency
         sums = add_up(backend, g, image, gradient, dtype)
-        gram = np.kron(self.matrices.g.T, self.matrices.g.T).astype(dtype.numpy)
-        dw = xp.matmul(backend.asarray(gram), sums.reshape(n * n, g.K * g.C)).reshape(3, 3, g.K, g.C).transpose(2, 3, 0, 1)
+        kron = backend.asarray(np.kron(self.matrices.g.T, self.matrices.g.T).astype(dtype.numpy))
+        dw = backend.empty((g.K, 3, 3, g.C), dtype)
+
+        def inverse(part):
+            k = slice(*part)
+            xp.matmul(kron, sums[:, k].swapaxes(0, 1), out=dw[k].reshape(-1, 9, g.C))
+
+        parallel_for(inverse, even_ranges(g.K, max(1, FILTERS // g.C)))
+        dw = dw.transpose(0, 3, 1, 2)
         if out is None:
-            out = backend.empty(g.w_shape, x.dtype, "channels_last")
+            return dw.astype(x.dtype, copy=False)
         out[...] = dw
         return out
 
@@ -164,17 +172,21 @@ class Winograd(Algorithm):
     # ---- the steps --------------------------------------------------------------------------------------------------
 
     def _filters(self, backend, taps, dtype):
-        """(3, 3, C, K) to frequencies, as (n², panels, C, K / panels): each panel one piece of memory for a small product."""
+        """G w Gᵀ of (3, 3, C, K), the channels summed over first, as (n², panels, C, K / panels): see ``panel_width``."""
         xp, n = backend.xp, self.n
         _, _, c, k = taps.shape
         wide = panel_width(TILES, c, k)
-        panels = taps.reshape(3, 3, c, k // wide, wide).transpose(0, 1, 3, 2, 4)
-        taps = xp.ascontiguousarray(panels, dtype.numpy).reshape(9, c * k)
         kron = backend.asarray(np.kron(self.matrices.g, self.matrices.g).astype(dtype.numpy))
-        filters = backend.empty((n * n, c * k), dtype)
-        pieces = even_ranges(c * k, 1 << 15)
-        parallel_for(lambda r: xp.matmul(kron, taps[:, slice(*r)], out=filters[:, slice(*r)]), pieces)
-        return filters.reshape(n * n, k // wide, c, wide)
+        filters = backend.empty((n * n, k // wide, c, wide), dtype)
+
+        def task(part):
+            panel, (c0, c1) = part
+            some = backend.workspace("winograd.taps", (3, 3, c1 - c0, wide), dtype)
+            some[...] = taps[:, :, c0:c1, panel * wide : (panel + 1) * wide]
+            xp.matmul(kron, some.reshape(9, -1), out=filters[:, panel, c0:c1].reshape(n * n, -1))
+
+        parallel_for(task, [(panel, depth) for panel in range(k // wide) for depth in even_ranges(c, max(1, FILTERS // wide))])
+        return filters
 
     def _pieces(self, g) -> list[Piece]:
         """The output cut into pieces of about :data:`TILES` tiles: some images, some rows of an image, or part of a row."""
@@ -340,7 +352,7 @@ class _Inverse:
         y = target if whole else self.backend.workspace("winograd.tiles", (images, m * down, m * across, k), self.dtype)
         columns = half.reshape(m, n + 1, images, down, across, k).transpose(2, 3, 4, 0, 1, 5)
         xp.matmul(self.at, columns, out=y.reshape(images, down, m, across, m, k).transpose(0, 1, 3, 2, 4, 5))
-        self.epilogue.activate(xp, y)
+        self.epilogue.activate(xp, y.reshape(images, y.shape[1], -1))  # whole lines of memory
         if not whole:
             target[...] = y[:, : target.shape[1], : target.shape[2]]
         return None
