@@ -30,11 +30,13 @@ from . import toom_cook
 from .blocks import even_ranges, padded_block, panel_width
 from .cost import CALL, moved, product
 from .epilogue import PLAIN
-from .errors import sum_bound, terms
+from .errors import sum_bound, unit_roundoff
 from .im2col import compute_dtype
 from .registry import Algorithm, register
 
 TILES = 60  # of a piece: enough rows for BLAS, few enough for the cache
+SPAN = 8  # a row of tiles is not cut shorter
+TASKS = 8  # into which few tiles are cut
 FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
 FILTERS = 1 << 11  # filters transformed at a time, a small product
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
@@ -188,13 +190,13 @@ class Winograd(Algorithm):
         parallel_for(task, [(panel, depth) for panel in range(k // wide) for depth in even_ranges(c, max(1, FILTERS // wide))])
         return filters
 
-    def _pieces(self, g) -> list[Piece]:
-        """The output cut into pieces of about :data:`TILES` tiles: some images, some rows of an image, or part of a row."""
+    def _pieces(self, g, most=TILES) -> list[Piece]:
+        """The output cut into pieces of ``most`` tiles or a few less: some images, some rows of an image, or part of a row."""
         down, across = -(-g.P // self.m), -(-g.Q // self.m)
-        if down * across <= TILES:
-            return [Piece(n0, n1, 0, down, 0, across) for n0, n1 in even_ranges(g.N, max(1, TILES // (down * across)))]
-        spans = even_ranges(across, TILES)
-        rows = even_ranges(down, max(1, TILES // max(b - a for a, b in spans)))
+        if down * across <= most:
+            return [Piece(n0, n1, 0, down, 0, across) for n0, n1 in even_ranges(g.N, max(1, most // (down * across)))]
+        spans = even_ranges(across, max(most, SPAN))
+        rows = even_ranges(down, max(1, most // max(b - a for a, b in spans)))
         return [Piece(n, n + 1, *h, *w) for n in range(g.N) for h in rows for w in spans]
 
     def _correlate(self, backend, g, x, filters, bias, out, epilogue):
@@ -216,35 +218,32 @@ class Winograd(Algorithm):
         if sum(piece.tiles for piece in work) > FEW:
             parallel_for(whole, work)
         else:
-            self._few_tiles(backend, g, image, work, filters, last, dtype)
+            self._few_tiles(backend, g, image, filters, last, dtype)
         return y
 
-    def _few_tiles(self, backend, g, image, work, filters, last, dtype):
+    def _few_tiles(self, backend, g, image, filters, last, dtype):
         """The three steps one after the other for all tiles, the middle one frequency by frequency."""
         n = self.n
-        rows = [p._replace(n0=i, n1=i + 1, h0=h, h1=h + 1) for p in work for i in range(p.n0, p.n1) for h in range(p.h0, p.h1)]
-        starts = np.cumsum([0] + [piece.tiles for piece in rows]).tolist()
+        down, across = -(-g.P // self.m), -(-g.Q // self.m)
+        work = self._pieces(g, max(1, g.N * down * across // TASKS))
+        starts = np.cumsum([0] + [piece.tiles for piece in work]).tolist()
         v = backend.workspace("winograd.every.input", (n, n, starts[-1], g.C), dtype)
         sums = backend.workspace("winograd.every.sums", (n, n, starts[-1], g.K), dtype)
-        several = max(1, min(TILES, starts[-1]) // max(1, starts[1]) // 4)  # rows of tiles a task
-        tasks = even_ranges(len(rows), several)
 
-        def inward(task):
-            for i in range(*task):
-                self._transform_input(backend, g, image, rows[i], dtype, out=v[:, :, starts[i] : starts[i + 1]])
+        def inward(i):
+            self._transform_input(backend, g, image, work[i], dtype, out=v[:, :, starts[i] : starts[i + 1]])
 
         def multiply(f):
             i, j = divmod(f, n)
             for t0, t1 in even_ranges(starts[-1], TILES):
                 _multiply(backend.xp, v[i, j, t0:t1], filters[f], sums[i, j, t0:t1])
 
-        def outward(task):
-            for i in range(*task):
-                last(rows[i], sums[:, :, starts[i] : starts[i + 1]])
+        def outward(i):
+            last(work[i], sums[:, :, starts[i] : starts[i + 1]])
 
-        parallel_for(inward, tasks)
+        parallel_for(inward, range(len(work)))
         parallel_for(multiply, range(n * n))
-        parallel_for(outward, tasks)
+        parallel_for(outward, range(len(work)))
 
     def _transform_input(self, backend, g, image, piece, dtype, out=None):
         """Bᵀ d B of every tile of ``piece`` as (n, n, T, C)."""
@@ -320,9 +319,23 @@ class Winograd(Algorithm):
         return sums + moved(transforms + extra) + 8 * CALL * pieces
 
     def error_bound(self, problem, dtype, which="forward"):
-        at, g, bt = (np.abs(a) for a in self.matrices)
-        growth = np.abs(at @ np.diag(np.ones(self.n)))  # placeholder
-        return sum_bound(terms(problem, which), dtype) * float(growth.max()) ** 2
+        """Products added up between the transforms, times :meth:`growth`."""
+        g = problem
+        inner = {"forward": g.C, "grad_input": g.K, "grad_weight": g.N * -(-g.P // self.m) * -(-g.Q // self.m)}[which]
+        rounding = unit_roundoff(dtype) if as_dtype(dtype).itemsize < 4 else 0.0
+        return sum_bound(inner + 2 * self.n, compute_dtype(dtype)) * self.growth(which) + rounding
+
+    def growth(self, which: str = "forward") -> float:
+        """By how much the transforms magnify roundings.
+
+        Frequency f holds numbers of the size ‖g_f‖·‖b_f‖ (Euclidean norms of the rows of G and Bᵀ, for data of random sign), its
+        roundings are independent of those of other frequencies, and the last transform adds them with weights a: the largest
+        √(Σ_f a_f² ‖g_f‖² ‖b_f‖²) of an output, once for rows and once for columns.
+        """
+        at, g, bt = self.matrices
+        last, first, second = (g.T, at.T, bt) if which == "grad_weight" else (at, g, bt)
+        sizes = np.square(first).sum(1) * np.square(second).sum(1)
+        return float((np.square(last) @ sizes).max())
 
 
 class _Inverse:
