@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 
 from scratchvgg.autograd import Op, intercept
+from scratchvgg.nn import fusion
 
 
 def record(net: torch.nn.Module) -> list:
@@ -78,7 +79,7 @@ def frozen(decisions):
             raise RuntimeError(f"{op.name}: the recorded run took fewer decisions")
         return frozen_ops[op.name].apply(args[0], left.pop())
 
-    with intercept(look):
+    with fusion(False), intercept(look):  # every ReLU and every pool by itself
         yield
     if left:
         raise RuntimeError(f"{len(left)} of {len(decisions)} recorded decisions were not asked for")

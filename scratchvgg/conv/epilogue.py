@@ -15,7 +15,7 @@ from typing import Any
 from ..array import parallel_for, ranges
 
 _ROW = 1 << 13  # numbers of a row of zeros
-_TILE = 1 << 16  # numbers of a convolution's output that one task of :meth:`Epilogue.apply` takes, at most
+_TILE = 1 << 17  # numbers of a convolution's output that one task takes, about
 
 
 @dataclass(frozen=True)
@@ -75,30 +75,36 @@ class Epilogue:
     def apply(self, backend, y, out=None):
         """All steps on a finished convolution ``y`` (N, K, P, Q) without bias missing; used by algorithms that do not fuse.
 
-        ``y`` is overwritten; the result is ``y`` itself, or ``out``, or a new array when pooling. The pool of threads takes rows of images.
+        ``y`` is overwritten; the result is ``y`` itself, or ``out``, or a new array when pooling.
         """
         n, k, p, q = y.shape
         if out is None:
             out = backend.empty((n, k, p // 2, q // 2), y.dtype, "channels_last") if self.pool else y
-        rows = 2 if self.pool else 1
-        height, width = p // rows, q // 2 * 2
+        size = 2 if self.pool else 1
 
         def tile(piece):
-            image, (first, last) = piece
-            part = y[image, :, first * rows : last * rows].transpose(1, 2, 0)  # (rows, Q, K): as it lies in memory
-            target = out[image, :, first:last].transpose(1, 2, 0)
+            n0, n1, p0, p1 = piece
+            part = y[n0:n1, :, p0 * size : p1 * size].transpose(0, 2, 3, 1)  # as it lies in memory
+            here = slice(n0, n1), slice(None), slice(p0, p1)
+            target = out[here].transpose(0, 2, 3, 1)
             if self.pool:
-                corners = [part[i::2, j:width:2] for i in (0, 1) for j in (0, 1)]
-                winners = None if self.winners is None else self.winners[image, :, first:last].transpose(1, 2, 0)
-                self.reduce(backend, corners, target, winners)
+                corners = [part[:, i::2, j : q // 2 * 2 : 2] for i in (0, 1) for j in (0, 1)]
+                self.reduce(backend, corners, target, None if self.winners is None else self.winners[here].transpose(0, 2, 3, 1))
             elif self.relu:
                 rectify(backend.xp, part, target)
             elif out is not y:
                 target[...] = part
 
-        step = max(1, _TILE // max(1, rows * q * k))
-        parallel_for(tile, [(image, piece) for image in range(n) for piece in ranges(height, step)])
+        parallel_for(tile, pieces(n, p // size, size * q * k))
         return out
+
+
+def pieces(images, rows, row):
+    """Cut images of so many rows of ``row`` numbers into (n0, n1, p0, p1), whole images or rows of one, for the cache and the pool of threads."""
+    together = _TILE // max(1, rows * row)
+    if together:
+        return [(n0, n1, 0, rows) for n0, n1 in ranges(images, together)]
+    return [(n, n + 1, p0, p1) for n in range(images) for p0, p1 in ranges(rows, _TILE // max(1, row))]
 
 
 def rectify(xp, x, out) -> None:

@@ -6,6 +6,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from .fusion import run
 from .module import Module, indent
 
 
@@ -78,7 +79,7 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules called one after the other.
+    """Modules called one after the other; runs of them that :mod:`scratchvgg.nn.fusion` knows are done at once.
 
     Args:
         args: modules, or one OrderedDict of named modules.
@@ -111,9 +112,7 @@ class Sequential(_Numbered):
 
     def forward(self, input):
         """Call the modules in turn."""
-        for module in self:
-            input = module(input)
-        return input
+        return run(self, input)
 
 
 class ModuleList(_Numbered):

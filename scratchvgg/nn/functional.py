@@ -1,11 +1,16 @@
-"""torch.nn.functional's names: the operations that layers are made of, as functions. Each is written in ``scratchvgg/ops``."""
+"""torch.nn.functional's names: the operations that layers are made of, as functions. Each is written in ``scratchvgg/ops``.
+
+``conv2d_relu`` and ``batch_norm_relu``, which torch has not, are several of them at once.
+"""
 
 from ..ops.activations import elu, hardtanh, leaky_relu, relu6, sigmoid, silu, softplus, tanh
 from ..ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from ..ops.adaptive_max_pool2d import adaptive_max_pool2d
 from ..ops.avg_pool2d import avg_pool2d
 from ..ops.batch_norm import batch_norm
+from ..ops.batch_norm_act import batch_norm_relu as batch_norm_relu
 from ..ops.conv2d import conv2d
+from ..ops.conv2d_act import conv2d_relu as conv2d_relu
 from ..ops.conv_transpose2d import conv_transpose2d
 from ..ops.cross_entropy import cross_entropy
 from ..ops.dropout import dropout, dropout2d

@@ -58,6 +58,14 @@ class _BatchNorm(Module):
 
     def forward(self, input):
         """Normalise."""
+        return F.batch_norm(*self.arguments(input))
+
+    def arguments(self, input) -> tuple:
+        """What ``functional.batch_norm`` is called with; in training the batch is counted.
+
+        Raises:
+            ValueError: for an input of the wrong number of dimensions.
+        """
         self._check_input(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
@@ -67,10 +75,8 @@ class _BatchNorm(Module):
         use_batch = self.training or self.running_mean is None
         write = self.training and self.track_running_stats
         known = not use_batch or write
-        return F.batch_norm(
-            input, self.running_mean if known else None, self.running_var if known else None, self.weight, self.bias, use_batch,
-            factor, self.eps,
-        )
+        statistics = (self.running_mean, self.running_var) if known else (None, None)
+        return input, *statistics, self.weight, self.bias, use_batch, factor, self.eps
 
     def extra_repr(self):
         return (

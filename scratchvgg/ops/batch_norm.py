@@ -19,11 +19,10 @@ import math
 from ..array import parallel_for, ranges
 from ..autograd import Op, ops
 from .common import check_tensor
-from .precision import check_floating, widen
+from .precision import check_floating, column_sums, widen
 
 _ROW = 1 << 13  # elements of a long row, at most
 _TILE = 1 << 17  # elements a tile
-_HEIGHT = 32  # long rows a tile at most: that many numbers are added up in float32, the rest in float64
 _SAMPLE = 16  # every 16th row makes the shift
 
 
@@ -33,7 +32,7 @@ def _largest_divisor(number, limit):
     return next((d for d in range(limit, 0, -1) if number % d == 0), 1)
 
 
-class _Rows:
+class Rows:
     """An (N, C, …) array as rows of r·C elements, channels last; a view if the memory is so, else a copy."""
 
     def __init__(self, backend, shape):
@@ -41,7 +40,7 @@ class _Rows:
         self.count = shape[0] * math.prod(shape[2:])
         self.repeat = _largest_divisor(self.count, _ROW // max(1, self.channels))
         self.long_shape = self.count // self.repeat, self.repeat * self.channels
-        self.tiles = ranges(self.long_shape[0], min(_HEIGHT, _TILE // max(1, self.long_shape[1])))
+        self.tiles = ranges(self.long_shape[0], _TILE // max(1, self.long_shape[1]))
 
     def matrix(self, x):
         """x as (rows, r·C)."""
@@ -56,43 +55,38 @@ class _Rows:
         """(C,) as (r·C,)."""
         return self.backend.xp.tile(vector.astype(dtype), self.repeat)
 
-    def fold(self, sums):
-        """(…, r·C) as (C,), added up in float64."""
-        return sums.reshape(math.prod(sums.shape[:-1]) * self.repeat, self.channels).sum(0, dtype=self.backend.xp.float64)
-
     def for_tiles(self, task):
         """``task(number, slice of rows)`` on the pool; the tiles depend on the shape only."""
         parallel_for(lambda item: task(item[0], slice(*item[1])), list(enumerate(self.tiles)))
 
-    def two_sums(self, dtype, terms, first=None):
-        """Σ a and Σ b of every channel, float64, where ``terms(slice, scratch)`` gives a tile of a, then one of b (either may be the scratch).
-
-        Within a tile they are added up in ``dtype``, the sum of a in ``first`` if that is given.
-        """
+    def two_sums(self, dtype, terms):
+        """Σ a and Σ b of every channel, float64, where ``terms(slice, scratch)`` gives a tile of a, then one of b (either may be the scratch)."""
         xp = self.backend.xp
-        sums = [xp.empty((len(self.tiles), self.long_shape[1]), d) for d in (first or dtype, dtype)]
+        sums = xp.empty((2, len(self.tiles), self.channels), xp.float64)
 
         def task(i, where):
             scratch = self.backend.workspace("batch_norm", (where.stop - where.start, self.long_shape[1]), dtype)
             for total, tile in zip(sums, terms(where, scratch), strict=True):
-                xp.sum(tile, 0, total.dtype, out=total[i])
+                total[i] = column_sums(xp, tile.reshape(-1, self.channels))
 
         self.for_tiles(task)
-        return self.fold(sums[0]), self.fold(sums[1])
+        return sums.sum(1)
 
 
 def _batch_statistics(xp, rows, x, dtype):
     """Mean and biased variance of every channel, float64. The mean is a float64 sum: of centred data it is all rounding otherwise."""
     sample = x[::_SAMPLE]
-    shift = (rows.fold(sample.sum(0, dtype=dtype)) / (len(sample) * rows.repeat)).astype(dtype)
+    shift = (column_sums(xp, sample.reshape(-1, rows.channels)) / (len(sample) * rows.repeat)).astype(dtype)
     long_shift = rows.spread(shift, dtype)
 
     def terms(where, d):
-        yield x[where]
+        exact = rows.backend.workspace("batch_norm.exact", d.shape, "float64")
+        exact[...] = x[where]
+        yield exact
         xp.subtract(x[where], long_shift, out=d)
         yield xp.multiply(d, d, out=d)
 
-    first, second = rows.two_sums(dtype, terms, first=xp.float64)
+    first, second = rows.two_sums(dtype, terms)
     mean = first / rows.count
     return mean, xp.maximum(second / rows.count - xp.square(mean - shift), 0)
 
@@ -104,25 +98,12 @@ class BatchNorm(Op):
 
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean=None, running_var=None, training=False, momentum=0.1, eps=1e-5):
-        xp, rows = ctx.xp, _Rows(ctx.backend, x.shape)
-        ctx.rows, ctx.training = rows, training
+        xp, rows = ctx.xp, Rows(ctx.backend, x.shape)
+        ctx.rows, matrix = rows, rows.matrix(x)
         wide = widen(xp, x[:0]).dtype
-        matrix = rows.matrix(x)
-        if training and rows.count:
-            mean, var = _batch_statistics(xp, rows, matrix, wide)
-            if running_mean is not None:
-                _move(running_mean, mean, momentum)
-                _move(running_var, var * (rows.count / max(1, rows.count - 1)), momentum)
-        elif training:
-            mean, var = xp.zeros(rows.channels), xp.zeros(rows.channels)
-        else:
-            mean, var = running_mean.astype(xp.float64), running_var.astype(xp.float64)
-        ctx.centre, ctx.invstd = mean.astype(wide), 1 / xp.sqrt(var + eps)
-        ctx.rest = mean - ctx.centre
+        vectors = normalisation(ctx, rows, matrix, weight, bias, running_mean, running_var, training, momentum, eps)
+        centre, scale, shift = (rows.spread(v, wide) for v in vectors)
         ctx.save(x=x, weight=weight)
-        scale = ctx.invstd if weight is None else ctx.invstd * weight
-        shift = -ctx.rest * scale if bias is None else bias - ctx.rest * scale
-        centre, scale, shift = (rows.spread(v, wide) for v in (ctx.centre, scale, shift))
         y = ctx.backend.empty(rows.long_shape, x.dtype)
 
         def task(_, where):
@@ -149,18 +130,46 @@ class BatchNorm(Op):
             sum_gd -= ctx.rest * sum_g
         gx = gw = gb = None
         if needs_x:
-            scale = ctx.invstd if weight is None else ctx.invstd * weight
-            line = None
-            if ctx.training:  # gx = scale·g + slope·(x − centre) + offset
-                slope = -scale * xp.square(ctx.invstd) * sum_gd / max(1, rows.count)
-                offset = -scale * sum_g / max(1, rows.count) - slope * ctx.rest
-                line = [rows.spread(v, wide) for v in (ctx.centre, slope, offset)]
-            gx = rows.back(_input_gradient(xp, rows, x, g, rows.spread(scale, wide), line))
+            scale, *line = (rows.spread(v, wide) for v in gradient_line(ctx, weight, sum_g, sum_gd, rows.count))
+            gx = rows.back(_input_gradient(xp, rows, x, g, scale, line))
         if needs_weight:
             gw = (sum_gd * ctx.invstd).astype(weight.dtype)
         if needs_bias:
             gb = sum_g.astype(g.dtype)
         return gx, gw, gb
+
+
+def normalisation(ctx, rows, matrix, weight, bias, running_mean, running_var, training, momentum, eps):
+    """(centre, scale, shift), each (C,), of y = (x − centre) · scale + shift; moves the running statistics in training.
+
+    Leaves on ``ctx`` what the gradient needs: training, centre, rest, invstd.
+    """
+    xp, wide = ctx.xp, widen(ctx.xp, matrix[:0]).dtype
+    if training and rows.count:
+        mean, var = _batch_statistics(xp, rows, matrix, wide)
+        if running_mean is not None:
+            _move(running_mean, mean, momentum)
+            _move(running_var, var * (rows.count / max(1, rows.count - 1)), momentum)
+    elif training:
+        mean, var = xp.zeros(rows.channels), xp.zeros(rows.channels)
+    else:
+        mean, var = running_mean.astype(xp.float64), running_var.astype(xp.float64)
+    ctx.training, ctx.centre, ctx.invstd = training, mean.astype(wide), 1 / xp.sqrt(var + eps)
+    ctx.rest = mean - ctx.centre
+    scale = ctx.invstd if weight is None else ctx.invstd * weight
+    return ctx.centre, scale, -ctx.rest * scale if bias is None else bias - ctx.rest * scale
+
+
+def gradient_line(ctx, weight, sum_g, sum_gd, count):
+    """(scale,) or (scale, centre, slope, offset), each (C,), of ∂L/∂x = scale · g + slope · (x − centre) + offset.
+
+    ``sum_gd`` is Σ g (x − μ); the sums are not used in evaluation.
+    """
+    scale = ctx.invstd if weight is None else ctx.invstd * weight
+    if not ctx.training:
+        return (scale,)
+    slope = -scale * ctx.xp.square(ctx.invstd) * sum_gd / max(1, count)
+    return scale, ctx.centre, slope, -scale * sum_g / max(1, count) - slope * ctx.rest
 
 
 def _gradient_sums(xp, rows, x, g, centre, dtype):
@@ -175,11 +184,11 @@ def _gradient_sums(xp, rows, x, g, centre, dtype):
 
 
 def _input_gradient(xp, rows, x, g, scale, line):
-    """scale · g, plus slope · (x − centre) + offset if ``line`` is given as (centre, slope, offset)."""
+    """scale · g, plus slope · (x − centre) + offset if ``line`` is not empty but (centre, slope, offset)."""
     gx = rows.backend.empty(rows.long_shape, g.dtype)
 
     def task(_, where):
-        if line is None:
+        if not line:
             gx[where] = g[where] * scale
             return
         centre, slope, offset = line
@@ -244,12 +253,17 @@ def batch_norm(
         RuntimeError: shapes or element types that do not fit (16-bit input may have float32 parameters), or statistics missing in evaluation.
         ValueError: training with a single value per channel or eps ≤ 0. IndexError: fewer than two dimensions. NotImplementedError: integer input.
     """
+    return apply_norm(BatchNorm, input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def apply_norm(op, input, running_mean, running_var, weight, bias, training, momentum, eps, **more):
+    """Check the arguments of :func:`batch_norm` and apply ``op``, which takes them as :class:`BatchNorm` does and ``more``."""
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check(input, named, training, eps)
-    options = {"training": bool(training), "momentum": momentum, "eps": eps}
+    options = {"training": bool(training), "momentum": momentum, "eps": eps, **more}
     if running_mean is not None:
         options |= {"running_mean": running_mean.array, "running_var": running_var.array}
-    out = BatchNorm.apply(input, weight, bias, **options)
+    out = op.apply(input, weight, bias, **options)
     if training and running_mean is not None:
         running_mean.version.value += 1
         running_var.version.value += 1
