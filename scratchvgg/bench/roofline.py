@@ -38,7 +38,7 @@ def draw_roofline(path, report: dict) -> None:
     span = [min(r["intensity"] for r in rows) / 1.6, max(r["intensity"] for r in rows) * 1.6]
     for panel, which in zip(axes, passes, strict=True):
         _roof(panel, peak, copy, span)
-        _marks(panel, [row for row in rows if row["pass"] == which], looks)
+        _marks(panel, [row for row in rows if row["pass"] == which], looks, (span[1] / span[0]) ** (1 / 40))
         panel.set_title(which, pad=34)
         panel.set(xlabel="operations per byte that must move", xscale="log", yscale="log", xlim=span)
         panel.grid(alpha=0.2, which="both")
@@ -58,13 +58,13 @@ def _roof(panel, peak, copy, span) -> None:
     panel.plot(x, np.minimum(peak, copy * x), color="#888888", lw=1.6, zorder=1, label=f"roof: GEMM {peak:.0f} GFLOP/s, copy {copy:.0f} GB/s")
 
 
-def _marks(panel, rows, looks) -> None:
-    """The marks; layers that share an intensity stand beside each other, each under its name."""
+def _marks(panel, rows, looks, apart) -> None:
+    """The marks, each layer in a column under its name; columns nearer than a factor ``apart`` are moved apart."""
     layers = sorted({(row["intensity"], row["layer"]) for row in rows})
     column: dict[str, float] = {}
     last = 0.0
     for intensity, layer in layers:
-        last = column[layer] = max(intensity, last * 1.09)
+        last = column[layer] = max(intensity, last * apart)
     for name in [*looks, "torch"]:
         mine = [row for row in rows if row["algorithm"] == name]
         look = TORCH if name == "torch" else looks[name]
@@ -76,7 +76,7 @@ def _marks(panel, rows, looks) -> None:
         panel.scatter([column[r["layer"]] for r in chosen], [r["gflops"] for r in chosen], s=130, facecolors="none", edgecolors="#333333",
                       linewidths=0.9, zorder=2, label="taken by the library")
     for layer, x in column.items():
-        panel.annotate(layer, (x, 1.01), xycoords=("data", "axes fraction"), rotation=55, fontsize=7, ha="left", va="bottom", color="#444444")
+        panel.annotate(layer, (x, 1.01), xycoords=("data", "axes fraction"), rotation=90, fontsize=7, ha="center", va="bottom", color="#444444")
 
 
 def draw_scaling(path, report: dict) -> None:

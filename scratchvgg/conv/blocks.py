@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 from ..array.threads import blas_architectures
+
 
 @functools.cache
 def small_product() -> int:
@@ -89,4 +91,4 @@ def even_ranges(total: int, most: int) -> list[tuple[int, int]]:
     """Cut ``range(total)`` into as few half-open pieces of at most ``most`` as possible, all nearly equal."""
     count = -(-total // max(1, most))
     edges = [total * i // count for i in range(count + 1)] if count else []
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))

@@ -98,12 +98,13 @@ cache = PreparedFilters()
 
 
 class cache_filters:
-    """Turn the keeping of transformed filters on or off: a call sets it, ``with cache_filters(False):`` sets it for the block."""
+    """Turn the keeping of transformed filters on or off: a call sets it, ``with cache_filters(False):`` sets it for the block.
+
+    What is kept stays until it is used again or ``cache.clear()`` drops it.
+    """
 
     def __init__(self, enabled: bool = True):
         self._before, cache.enabled = cache.enabled, bool(enabled)
-        if not enabled:
-            cache.clear()
 
     def __enter__(self):
         return self

@@ -34,7 +34,7 @@ from .errors import sum_bound, unit_roundoff
 from .im2col import compute_dtype
 from .registry import Algorithm, register
 
-TILES = 60  # of a piece: enough rows for BLAS, few enough for the cache
+TILES = 64  # of a piece: enough rows for BLAS, few enough for the cache
 SPAN = 8  # a row of tiles is not cut shorter
 TASKS = 8  # into which few tiles are cut
 FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
@@ -92,10 +92,10 @@ class Winograd(Algorithm):
     # ---- passes -----------------------------------------------------------------------------------------------------
 
     def prepare(self, backend, problem, w):
-        return self._filters(backend, w.transpose(2, 3, 1, 0), compute_dtype(w.dtype))
+        return self._filters(backend, problem, w.transpose(2, 3, 1, 0), compute_dtype(w.dtype))
 
     def filter_key(self, problem):
-        return ()
+        return self._panel(problem)
 
     def forward(self, backend, problem, x, w, bias=None, out=None, *, epilogue=PLAIN, prepared=None):
         filters = self.prepare(backend, problem, w) if prepared is None else prepared
@@ -103,8 +103,8 @@ class Winograd(Algorithm):
 
     def grad_input(self, backend, problem, dy, w, out=None):
         turned = w.transpose(2, 3, 0, 1)[::-1, ::-1]
-        filters = self._filters(backend, turned, compute_dtype(dy.dtype))
-        return self._correlate(backend, problem.transposed(), dy, filters, None, out, PLAIN)
+        g = problem.transposed()
+        return self._correlate(backend, g, dy, self._filters(backend, g, turned, compute_dtype(dy.dtype)), None, out, PLAIN)
 
     def grad_weight(self, backend, problem, dy, x, out=None):
         g, n, dtype = problem, self.n, compute_dtype(x.dtype)
@@ -173,11 +173,14 @@ class Winograd(Algorithm):
 
     # ---- the steps --------------------------------------------------------------------------------------------------
 
-    def _filters(self, backend, taps, dtype):
+    def _panel(self, g) -> int:
+        """Columns of a panel of filters: as wide as a small product with the largest piece allows."""
+        return panel_width(max((piece.tiles for piece in self._pieces(g)), default=1), g.C, g.K)
+
+    def _filters(self, backend, g, taps, dtype):
         """G w Gᵀ of (3, 3, C, K), the channels summed over first, as (n², panels, C, K / panels): see ``panel_width``."""
         xp, n = backend.xp, self.n
-        _, _, c, k = taps.shape
-        wide = panel_width(TILES, c, k)
+        c, k, wide = g.C, g.K, self._panel(g)
         kron = backend.asarray(np.kron(self.matrices.g, self.matrices.g).astype(dtype.numpy))
         filters = backend.empty((n * n, k // wide, c, wide), dtype)
 
@@ -288,7 +291,7 @@ class Winograd(Algorithm):
         g = problem.transposed() if which == "grad_input" else problem
         size, n, m = compute_dtype(dtype).itemsize, self.n, self.m
         worst = 0
-        for piece in set(p._replace(n0=0, n1=p.n1 - p.n0) for p in self._pieces(g)):
+        for piece in {p._replace(n0=0, n1=p.n1 - p.n0) for p in self._pieces(g)}:
             images, down, across = piece.grid
             pixels = images * (m * down + 2) * (m * across + 2) * g.C
             half = images * down * n * (m * across + 2) * g.C
@@ -371,7 +374,7 @@ class _Inverse:
         return None
 
     def _pooled(self, piece, half):
-        xp, m, n, k = self.backend.xp, self.m, self.n, self.g.K
+        xp, m, k = self.backend.xp, self.m, self.g.K
         images, down, across = piece.grid
         y = self.backend.workspace("winograd.tiles", (m, m, piece.tiles, k), self.dtype)
         xp.matmul(self.at, half.transpose(0, 2, 1, 3), out=y.transpose(0, 2, 1, 3))
