@@ -40,7 +40,8 @@ TASKS = 8  # into which few tiles are cut
 FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
 FILTERS = 1 << 11  # filters transformed at a time, a small product
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
-BATCH = 64 << 20  # bytes of transformed tiles that grad_weight multiplies at a time where the sums are too large to have several
+SUMS = 4 << 20  # bytes: larger sums are not added up piece by piece, they would leave the cache every time
+BATCH = 48 << 20  # bytes of transformed tiles that are then multiplied at a time
 LINE = 768  # numbers a row of one small transform
 
 
@@ -110,7 +111,7 @@ class Winograd(Algorithm):
         g, n, dtype = problem, self.n, compute_dtype(x.dtype)
         xp = backend.xp
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
-        add_up = self._gradient_by_piece if n * n * g.C * g.K * dtype.itemsize * PARTS <= BATCH else self._gradient_by_frequency
+        add_up = self._gradient_by_piece if n * n * g.C * g.K * dtype.itemsize <= SUMS else self._gradient_by_frequency
         sums = add_up(backend, g, image, gradient, dtype)
         kron = backend.asarray(np.kron(self.matrices.g.T, self.matrices.g.T).astype(dtype.numpy))
         dw = backend.empty((g.K, 3, 3, g.C), dtype)
