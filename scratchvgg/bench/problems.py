@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from .. import conv, nn
@@ -70,7 +71,7 @@ def problem_text(problem: conv.Problem) -> str:
 
 
 def build_net(spec: str, **extra) -> nn.Module:
-    """A net by name and options, ``vgg16`` or ``cifar_vgg:config=A,batch_norm=false``.
+    """A net by name and options, ``vgg16``, ``cifar_vgg:config=A,batch_norm=false`` or ``small_vgg:widths=[8,'M',16]``.
 
     Raises:
         ValueError: for an unknown net, malformed options or ones the net does not take.
@@ -78,7 +79,7 @@ def build_net(spec: str, **extra) -> nn.Module:
     name, _, rest = spec.partition(":")
     options = {}
     try:
-        for word in filter(None, rest.split(",")):
+        for word in filter(None, re.split(r",(?![^\[]*\])", rest)):  # at commas outside brackets
             options |= parse_option(word)
         return get_model(name, **options, **extra)
     except (RecipeError, TypeError) as error:

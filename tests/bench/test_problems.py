@@ -59,3 +59,5 @@ def test_bad_nets(net, size, message):
 
 def test_options_reach_the_net():
     assert build_net("cifar_vgg:config=A,batch_norm=false,num_classes=3").classifier[1].out_features == 3
+    layers = layers_of("small_vgg:widths=[4, 'M', 8],batch_norm=false,pool='max'", 1, 8)
+    assert [(layer.name, layer.problem.K, layer.problem.H) for layer in layers] == [("conv1_1", 4, 8), ("conv2_1", 8, 4)]
