@@ -88,6 +88,18 @@ def register(cls):
     return cls
 
 
+def forget(names) -> None:
+    """Take algorithms out of the registry; unknown names are passed over."""
+    for name in names:
+        _ALGORITHMS.pop(name, None)
+
+
+def restore(held: dict[str, Algorithm]) -> None:
+    """Make the registry what :func:`algorithms` returned before."""
+    _ALGORITHMS.clear()
+    _ALGORITHMS.update(held)
+
+
 def algorithms() -> dict[str, Algorithm]:
     """All registered algorithms by name."""
     return dict(_ALGORITHMS)
