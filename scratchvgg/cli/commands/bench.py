@@ -25,9 +25,9 @@ scratchvgg bench model --help
 CONV_EXAMPLES = """
 scratchvgg bench conv --against torch                            VGG-16 at 224×224, one image
 scratchvgg bench conv --net cifar_vgg --batch 128 --pass grad_weight
-scratchvgg bench conv --problem 1,64,56,56,64,3,3,1,1            N,C,H,W,K,R,S,stride,pad,dilation,groups (the last four optional)
+scratchvgg bench conv --problem 1,64,56,56,64,3,3,1,1            N,C,H,W,K,R,S,stride,pad,dilation,groups; the last 4 optional
 scratchvgg bench conv --problem 8,32,28,28,32,7,7,1,3 --algorithm fft im2col --seconds 2
-scratchvgg bench conv --plugin docs/examples/my_conv.py          your own algorithm: checked first, then measured beside the others
+scratchvgg bench conv --plugin docs/examples/my_conv.py          your own algorithm: checked first, then measured
 """
 MODEL_EXAMPLES = """
 scratchvgg bench model --against torch                           the four lines of the README
@@ -136,16 +136,20 @@ def _check_plugins(files) -> list[str]:
     """Load and check; the names that failed."""
     if not files:
         return []
-    from ...conv import get
     from ...conv.check import check
-    from ...conv.plugin import load_plugin
+    from ...conv.plugin import PluginError, load_plugin
 
     failed = []
     for file in files:
-        for name in load_plugin(file):
-            report = check(get(name))
-            print(f"{file}: {name}: {'passes the checks' if report.ok else 'FAILS the checks and is not measured'}\n{report}\n")
-            failed += [] if report.ok else [name]
+        try:
+            names = load_plugin(file)
+        except PluginError as error:
+            raise CommandError(str(error)) from error
+        for name in names:
+            with _status() as show:
+                report = check(name, progress=lambda done, total, name=name, show=show: show(f"checking {name}: {done} of {total} problems"))
+            print(f"{file}: {report}" + ("" if report else f"\n{name} is not measured"), end="\n\n")
+            failed += [] if report else [name]
     return failed
 
 
