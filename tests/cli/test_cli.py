@@ -85,6 +85,7 @@ BAD = [
     (["train", "--recipe", "tiny", "--model-options", "depth=3"], "depth"),
     (["train", "--recipe", "tiny", "--model-options", "depth"], "expected key=value, got 'depth'"),
     (["train", "--recipe", "tiny", "--augmentation", "spin"], "unknown change 'spin'"),
+    (["train", "--recipe", "tiny", "--conv", "fast"], "conv: no convolution algorithm 'fast'; there are auto, tuned, reproducible, direct"),
     (["train", "--resume", "nowhere"], "nowhere does not exist"),
     (["train", "--resume", "x", "--lr", "1", "--out", "y"], "leave out --lr, --out"),
     (["eval"], "the following arguments are required: RUN_DIR"),
@@ -197,6 +198,20 @@ def test_eval_agrees_with_training(run_dir, capsys):
     result = json.loads(call(capsys, "eval", run_dir, "--json")[1])
     (epoch,) = metrics.read(run_dir / "metrics.jsonl", "epoch")
     assert (result["accuracy"], result["loss"]) == (epoch["test_accuracy"], epoch["test_loss"])
+
+
+def test_the_convolution_algorithm_is_an_option(run_dir, tmp_path, capsys):
+    from scratchvgg import conv
+
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.full((50, 70, 3), 128, np.uint8)).save(tmp_path / "a.png")
+    for command in (["eval", run_dir], ["predict", tmp_path / "a.png", "--checkpoint", run_dir]):
+        seen = []
+        with conv.intercept_choices(lambda problem, dtype, which, chosen: seen.append(chosen.name) or chosen):  # noqa: B023 - called here
+            assert call(capsys, *command, "--conv", "winograd4x4")[0] == 0
+        assert set(seen) == {"winograd4x4"} and conv.current() == "reproducible"
+        status, _, err = call(capsys, *command, "--conv", "fast")
+        assert status == 2 and "conv: no convolution algorithm 'fast'" in err and err.count("\n") == 1
 
 
 def test_eval_of_a_damaged_checkpoint(run_dir, tmp_path, capsys):
