@@ -285,6 +285,7 @@ def _examine(algorithm: Algorithm, g, dtype, arrange, seed, report):
         allowed = (bound + Direct().error_bound(g, "float64", which)) * sizes[which] + float(np.finfo(dtype).smallest_subnormal)
         backend = _Watched()
         got = _call(which, lambda call=call, backend=backend: call(backend))
+        _check_unchanged(which, given, kept)
         _compare(which, got, truth[which], dtype, allowed)
         error = float(np.abs(got - truth[which]).max(initial=0)) / (sizes[which] or 1)
         report.errors[which, dtype] = max(report.errors.get((which, dtype), (0.0, bound)), (error, bound))
@@ -297,10 +298,14 @@ def _examine(algorithm: Algorithm, g, dtype, arrange, seed, report):
         if _call(which, lambda call=call, out=out: call(_Watched(), out=out)) is not out:
             raise _Wrong(which, "with out= it returned another array")
         _compare(which, out, truth[which], dtype, allowed, "with out=: ")
-        for name, now, before in zip(("x", "w", "dy", "bias"), given, kept, strict=True):
-            if _memory(now).tobytes() != before:
-                raise _Wrong(which, f"it changed its input {name}")
+        _check_unchanged(which, given, kept)
     _check_forward(algorithm, g, x, w, bias, dtype, truth["forward"], sizes["forward"])
+
+
+def _check_unchanged(which, given, kept):
+    for name, now, before in zip(("x", "w", "dy", "bias"), given, kept, strict=True):
+        if _memory(now).tobytes() != before:
+            raise _Wrong(which, f"it changed its input {name}")
 
 
 def _check_forward(algorithm, g, x, w, bias, dtype, y, size):

@@ -38,9 +38,10 @@ class Choices:
 
     def __init__(self, algorithm=None, dtype="float32"):
         sides = (1, 2, 3, 4, 5, 7)
-        filters = [(3, 3), (1, 1), (5, 5)] + [(r, s) for r in sides for s in sides]
-        self.filters = self._supported(algorithm, dtype, "R S", filters)
-        first = dict(zip("RS", self.filters[0], strict=True)) if self.filters else {}
+        filters = self._supported(algorithm, dtype, "R S", [(r, s) for r in sides for s in sides])
+        common = [f for f in ((3, 3), (5, 5), (1, 1)) if f in filters]
+        self.filters = filters + common * 4  # the smallest first, where shrinking ends; the common ones often
+        first = dict(zip("RS", (common + filters)[0], strict=True)) if filters else {}
         steps = [(i, j) for i in (1, 2, 3) for j in (1, 2, 3)]
         self.strides = self._supported(algorithm, dtype, "stride", steps, **first)
         self.dilations = self._supported(algorithm, dtype, "dilation", steps, **first)
@@ -62,7 +63,7 @@ class Choices:
             changed = dict(zip(names, value if len(names) > 1 else (value,), strict=True))
             if algorithm is None or algorithm.supports(Problem(1, 6, 16, 16, 6, **(rest | changed)), dtype):
                 found.append(value)
-        return list(dict.fromkeys(found))
+        return found
 
     def build(self, pick) -> Problem:
         """A problem with every field chosen by ``pick(values)``, a function that returns one of a sequence."""
