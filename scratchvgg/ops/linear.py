@@ -10,6 +10,7 @@ import math
 from ..autograd import Op, ops
 from .common import check_tensor, sum_to
 from .precision import sum_rows, widen
+from .thin import times, times_transposed, transposed_times
 
 
 class Linear(Op):
@@ -22,7 +23,7 @@ class Linear(Op):
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         ctx.shape = x.shape
         ctx.save(x=x if needs_weight else None, weight=weight if needs_x else None)
-        y = ctx.xp.matmul(widen(ctx.xp, _rows(x)), widen(ctx.xp, weight).T)
+        y = times_transposed(ctx.xp, widen(ctx.xp, _rows(x)), widen(ctx.xp, weight))
         if bias is not None:
             ctx.bias_shape = bias.shape
             y += bias
@@ -33,8 +34,8 @@ class Linear(Op):
     def backward(ctx, g):
         x, weight = ctx.saved
         g = _rows(g)
-        gx = None if weight is None else _product(ctx.xp, g, weight).reshape(ctx.shape)
-        gw = None if x is None else _product(ctx.xp, g.T, _rows(x))
+        gx = None if weight is None else _product(times, ctx.xp, g, weight).reshape(ctx.shape)
+        gw = None if x is None else _product(transposed_times, ctx.xp, g, _rows(x))
         if len(ctx.needs_input_grad) == 2:
             return gx, gw
         return gx, gw, sum_to(ctx.xp, sum_rows(ctx.xp, g), ctx.bias_shape) if ctx.needs_input_grad[2] else None
@@ -44,9 +45,9 @@ def _rows(x):
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _product(xp, a, b):
-    """a b; float16 is multiplied in float32 and rounded once."""
-    return xp.matmul(widen(xp, a), widen(xp, b)).astype(a.dtype, copy=False)
+def _product(multiply, xp, a, b):
+    """float16 is multiplied in float32 and rounded once."""
+    return multiply(xp, widen(xp, a), widen(xp, b)).astype(a.dtype, copy=False)
 
 
 @ops.register
