@@ -21,12 +21,13 @@ STEPS = 3
 _STATUS = Path("/proc/self/status")
 
 
-def measure(library: str, net: str, mode: str, batch: int, size: int) -> dict:
+def measure(library: str, net: str, mode: str, batch: int, size: int, layout: str = "NCHW") -> dict:
     """``{"peak", "filters", "threads"}`` of one side, bytes, from a fresh process with the threads and the convolution setting of this one.
 
     Args:
         library: ``"ours"`` or ``"torch"``.
-        (others): of :class:`~scratchvgg.bench.model.Row`.
+        net, mode, batch, size: of :class:`~scratchvgg.bench.model.Row`.
+        layout: PyTorch's memory format.
 
     Raises:
         RuntimeError: with the process's last words if it failed.
@@ -34,7 +35,7 @@ def measure(library: str, net: str, mode: str, batch: int, size: int) -> dict:
     from .. import conv
     from ..array import get_num_threads
 
-    question = json.dumps({"library": library, "net": net, "mode": mode, "batch": batch, "size": size})
+    question = json.dumps({"library": library, "net": net, "mode": mode, "batch": batch, "size": size, "layout": layout})
     settings = {"SCRATCHVGG_THREADS": str(get_num_threads()), "SCRATCHVGG_CONV": conv.current()}
     environment = os.environ | settings | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     child = subprocess.run([sys.executable, "-m", __name__, question], capture_output=True, text=True, env=environment)
@@ -57,7 +58,7 @@ def _answer(question: dict) -> dict:
     from ..array import get_num_threads, keep_freed_memory
     from . import model, torch_side
 
-    library = question.pop("library")
+    library, layout = question.pop("library"), question.pop("layout")
     if library == "ours":
         keep_freed_memory()
     else:
@@ -65,7 +66,7 @@ def _answer(question: dict) -> dict:
         import torch._dynamo  # noqa: F401 - torch.optim imports it at the first step
     gc.collect()
     imported = _resident("VmRSS")
-    step = model.step_of(library, model.Row(**question))
+    step = model.step_of(library, model.Row(**question), layout)
     gc.collect()
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM ← VmRSS

@@ -176,7 +176,7 @@ def measure(rows: Sequence[Row] = DEFAULT, *, against: str | None = None, second
             if not report["interrupted"] and with_memory:
                 for library in ("ours", "torch")[: 1 + (against == "torch")]:
                     progress(f"{row.title}: peak memory of {library}, in a process of its own")
-                    entry[library] |= memory.measure(library, **asdict(row))
+                    entry[library] |= memory.measure(library, **asdict(row), layout=entry[library].get("layout", "NCHW"))
             if entry["ours"]["rounds"] and (against is None or "seconds" in entry["torch"]):
                 report["rows"].append(entry)
                 on_row(entry)

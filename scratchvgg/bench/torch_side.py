@@ -84,17 +84,17 @@ def twin(net: nn.Module, dtype: str = "float32", layout: str = "NCHW", share_lin
     torch = require()
 
     class Twin(torch.nn.Module):
-        def __init__(self):
+        def __init__(self, children):
             super().__init__()
-            for name, child in net.named_children():
-                self.add_module(name, _module(torch, child))
+            for name, child in children.items():
+                self.add_module(name, child)
 
         def forward(self, x):
             for name, child in self.named_children():
                 x = child(x.flatten(1) if name == "classifier" else x)
             return x
 
-    result = Twin()
+    result = Twin({name: _module(torch, child) for name, child in net.named_children()})
     for name, tensor in net.state_dict().items():
         owner, _, leaf = name.rpartition(".")
         module = result.get_submodule(owner)

@@ -1,6 +1,8 @@
 """Whole nets: both sides do the same work, and what is said of them is measured."""
 
+import gc
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -75,6 +77,16 @@ def test_twin_has_our_names_and_weights(torch):
     assert second.classifier[0].weight is first.classifier[0].weight and second.features[0].weight is not first.features[0].weight
     assert second.features[3].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(np.array_equal(net.state_dict()[name].numpy(), t.detach().numpy()) for name, t in second.state_dict().items())
+
+
+def test_a_twin_does_not_keep_the_net_alive(torch):
+    """It would count as PyTorch's memory."""
+    net = build_net(NET)
+    gone = weakref.ref(net)
+    twin = torch_side.twin(net)
+    del net
+    gc.collect()
+    assert gone() is None and twin.training
 
 
 def test_twin_of_what_torch_does_not_have(torch):

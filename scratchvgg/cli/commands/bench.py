@@ -115,7 +115,7 @@ def _conv(args) -> int:
 
     def show(layer, which, rows):
         print(f"\n{layer.title} {which}: {rows[0]['shape']}, {2 * layer.problem.macs / 1e9:.3g} GFLOP")
-        print(table(*tables.conv_rows(rows, against)))
+        print(table(*tables.conv_rows(rows, against)), flush=True)
         for row in rows:
             if "failed" in row:
                 print(f"  {row['algorithm']} failed: {row['failed']}")
@@ -159,8 +159,13 @@ def _model(args) -> int:
     rows = [model.parse_row(text) for text in args.row or ()]
     if any((args.net, args.mode, args.batch, args.size)):
         rows += [model.Row(args.net or "vgg16", args.mode or "inference", n, size) for n in args.batch or (1,) for size in args.size or (0,)]
+
+    def show(row):
+        theirs = f", PyTorch {1e3 * row['torch']['seconds']:.1f} ms" if "torch" in row else ""
+        print(f"{row['net']} {row['mode']} {row['batch']}×{row['size']}²: {1e3 * row['ours']['seconds']:.1f} ms{theirs}", flush=True)
+
     with _status() as progress:
-        report = model.measure(rows or model.DEFAULT, against=args.against, seconds=args.seconds, rounds=args.rounds,
+        report = model.measure(rows or model.DEFAULT, against=args.against, seconds=args.seconds, rounds=args.rounds, on_row=show,
                                with_memory=not args.no_memory, with_error=not args.no_error, progress=progress)
     if report["rows"]:
         print("\n" + table(*tables.model_rows(report["rows"], args.against is not None), left=2))
