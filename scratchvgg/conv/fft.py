@@ -198,7 +198,7 @@ def _cost(g, p, weight):
     sides = (wide, deep, held) if weight else (held, wide, deep)
     products = product(*sides, 3 * p.a * p.B * g.groups * chunks) if deep * wide > 1 else moved(3 * p.a * p.B * g.C * tiles)
     halfway = 2 * p.B * tiles * (p.a * g.C + p.th * g.K)
-    passes = 2 * tiles * (p.a * p.b * g.C + p.th * p.tw * g.K) + 2 * halfway + 3 * p.a * p.B * (filters * chunks + tiles * (g.C + g.K))
+    passes = 2 * tiles * (p.a * p.b * g.C + p.th * p.tw * g.K) + 2 * halfway + 3 * p.a * p.B * (2.5 * filters * chunks + tiles * (g.C + g.K))
     return there + back + products + moved(passes) + CALL * (chunks * p.B * 6 + 10 * -(-tiles // PIECE))
 
 

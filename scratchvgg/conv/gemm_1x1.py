@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
+from .blocks import multiply, panels
 from .cost import CALL, moved, product
 from .deliver import deliver, pieces
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
-from .im2col import compute_dtype, filter_matrices
+from .im2col import compute_dtype, filter_matrices, sum_of_products
 from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the rows of X and Y that one product takes
@@ -58,7 +59,7 @@ class Gemm1x1(Algorithm):
         y = backend.empty(epilogue.shape(g), x.dtype, "channels_last") if out is None else out
         image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
         winners = None if epilogue.winners is None else epilogue.winners.transpose(0, 2, 3, 1)
-        filters = filter_matrices(xp, w, g.groups, dtype)
+        filters = [panels(xp, matrix.T) for matrix in filter_matrices(xp, w, g.groups, dtype)]
         deep, wide = g.C // g.groups, g.K // g.groups
         whole = not epilogue.pool and g.groups == 1 and result.flags.c_contiguous and result.dtype == dtype.numpy
 
@@ -68,7 +69,7 @@ class Gemm1x1(Algorithm):
             block = result[n0:n1, p0:p1] if whole else backend.workspace("gemm_1x1.y", shape, dtype)
             for group, matrix in enumerate(filters):
                 seen = _seen(backend, g, image[..., group * deep : (group + 1) * deep], piece, dtype)
-                xp.matmul(seen, matrix.T, out=block.reshape(-1, g.K)[:, group * wide : (group + 1) * wide])
+                multiply(xp, seen, matrix, block.reshape(-1, g.K)[:, group * wide : (group + 1) * wide])
             if whole:
                 deliver(backend, epilogue, block, bias, block)
             else:
@@ -82,7 +83,7 @@ class Gemm1x1(Algorithm):
         xp, g, dtype = backend.xp, problem, compute_dtype(dy.dtype)
         dx = backend.empty(g.x_shape, dy.dtype, "channels_last") if out is None else out
         gradient, result = dy.transpose(0, 2, 3, 1), dx.transpose(0, 2, 3, 1)
-        filters = filter_matrices(xp, w, g.groups, dtype)
+        filters = [panels(xp, matrix) for matrix in filter_matrices(xp, w, g.groups, dtype)]
         deep, wide = g.C // g.groups, g.K // g.groups
         whole = _plain(g) and g.groups == 1 and result.flags.c_contiguous and result.dtype == dtype.numpy
         if not _plain(g):
@@ -95,7 +96,7 @@ class Gemm1x1(Algorithm):
             for group, matrix in enumerate(filters):
                 part = _rows(backend, "gemm_1x1.y", gradient[outputs][..., group * wide : (group + 1) * wide], dtype)
                 block = target.reshape(-1, g.C) if whole else backend.workspace("gemm_1x1.x", (len(part), deep), dtype)
-                xp.matmul(part, matrix, out=block)
+                multiply(xp, part, matrix, block)
                 if not whole:
                     target[..., group * deep : (group + 1) * deep] = block.reshape(*shape, deep)
 
@@ -103,7 +104,7 @@ class Gemm1x1(Algorithm):
         return dx
 
     def grad_weight(self, backend, problem, dy, x, out=None):
-        xp, g, dtype = backend.xp, problem, compute_dtype(x.dtype)
+        g, dtype = problem, compute_dtype(x.dtype)
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         deep, wide = g.C // g.groups, g.K // g.groups
         work = _pieces(g, dtype)
@@ -115,7 +116,7 @@ class Gemm1x1(Algorithm):
                 for group in range(g.groups):
                     a = _rows(backend, "gemm_1x1.y", gradient[outputs][..., group * wide : (group + 1) * wide], dtype)
                     b = _rows(backend, "gemm_1x1.x", image[pixels][..., group * deep : (group + 1) * deep], dtype)
-                    sums[number][group] += xp.matmul(a.T, b, out=backend.workspace("gemm_1x1.product", (wide, deep), dtype))
+                    sums[number][group] += sum_of_products(backend, a, b)
 
         parallel_for(part, range(len(sums)))
         for other in sums[1:]:

@@ -19,17 +19,17 @@ from dataclasses import replace
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
-from .blocks import padded_block
+from .blocks import multiply, padded_block, panels
 from .cost import CALL, moved, product
 from .deliver import deliver, pieces
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
-from .im2col import compute_dtype
+from .im2col import compute_dtype, sum_of_products
 from .registry import Algorithm, register
 
-CAP = 1 << 20  # bytes of a piece: its pixels, sums and partial sums
+CAP = 2 << 20  # bytes of a piece: its pixels, sums and partial sums
 FEWEST = 256  # pixels at least: BLAS packs the filter anew for every product
-DEPTH = 384  # a product that is deeper than this gains nothing from joining a filter row
+DEPTH = 1024  # a product that is deeper than this gains nothing from joining a filter row
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
 
 
@@ -74,7 +74,7 @@ class Shifted(Algorithm):
         return _correlate(backend, problem.transposed(), dy, turned, None, out, PLAIN)
 
     def grad_weight(self, backend, problem, dy, x, out=None):
-        xp, g, dtype = backend.xp, problem, compute_dtype(x.dtype)
+        g, dtype = problem, compute_dtype(x.dtype)
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         deep, wide, span = g.C // g.groups, g.K // g.groups, _span(g)
         work = _pieces(g, dtype)
@@ -89,11 +89,10 @@ class Shifted(Algorithm):
                     pixels = _pixels(backend, g, image, piece, group, dtype)
                     part = gradient[:, p0:p1, :, group * wide : (group + 1) * wide]
                     slope = padded_block(backend, "shifted.y", part, (n0, n1), (0, rows), (0, pitch), dtype).reshape(-1, wide)
-                    block = backend.workspace("shifted.product", shape[2:], dtype)
                     for place, shift in enumerate(_shifts(g, pitch, span)):
                         for j in range(span):
                             seen = _run(pixels, shift + j, length - j, span)
-                            sums[number][group, place] += xp.matmul(slope[j:length:span].T, seen, out=block)
+                            sums[number][group, place] += sum_of_products(backend, slope[j:length:span], seen)
 
         parallel_for(part, range(len(sums)))
         for other in sums[1:]:
@@ -112,7 +111,7 @@ def _correlate(backend, g, x, filters, bias, out, epilogue):
     image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
     winners = None if epilogue.winners is None else epilogue.winners.transpose(0, 2, 3, 1)
     deep, wide, span = g.C // g.groups, g.K // g.groups, _span(g)
-    filters = [xp.ascontiguousarray(f, dtype.numpy).reshape(-1, span * deep, wide) for f in filters]
+    filters = [[panels(xp, tap) for tap in xp.ascontiguousarray(f, dtype.numpy).reshape(-1, span * deep, wide)] for f in filters]
 
     def tile(piece):
         n0, n1, p0, p1 = piece
@@ -124,7 +123,7 @@ def _correlate(backend, g, x, filters, bias, out, epilogue):
             for place, shift in enumerate(_shifts(g, pitch, span)):
                 target = more if place else sums
                 for j in range(span):
-                    xp.matmul(_run(pixels, shift + j, length - j, span), taps[place], out=target[j:length:span])
+                    multiply(xp, _run(pixels, shift + j, length - j, span), taps[place], target[j:length:span])
                 if place:
                     sums[:length] += more
             part = slice(group * wide, (group + 1) * wide)

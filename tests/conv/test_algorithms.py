@@ -28,7 +28,7 @@ LARGER = {
     "3x3": Problem(4, 16, 30, 30, 16, 3, 3, (1, 1), ONE),
     "3x3 strided": Problem(4, 8, 61, 61, 16, 3, 3, (2, 2), ONE),
     "5x5": Problem(3, 16, 31, 29, 8, 5, 5, (1, 1), TWO),
-    "1x1": Problem(3, 64, 62, 62, 64, 1, 1),
+    "1x1": Problem(2, 64, 62, 62, 24, 1, 1),
     "grouped": Problem(3, 16, 40, 40, 16, 3, 3, (1, 1), ONE, (1, 1), 4),
 }
 """Several tiles, tiles cut off at the edge, and sums of more than a handful of products."""
