@@ -68,6 +68,12 @@ class Fft(Algorithm):
     def filter_key(self, problem):
         return plan(problem, "forward")
 
+    def prepare_cost(self, problem, dtype):
+        g, p = problem, plan(problem, "forward")
+        filters = g.K * g.C // g.groups
+        rows, frequencies = product(2 * p.B, g.R * filters, g.S), product(3 * p.a, filters, 2 * g.R, p.B)
+        return rows + frequencies + moved(3 * p.a * p.B * filters)
+
     def prepare(self, backend, problem, w):
         p, dtype = plan(problem, "forward"), compute_dtype(w.dtype)
         half = _filter_rows(backend, p, w.transpose(3, 2, 1, 0), dtype)

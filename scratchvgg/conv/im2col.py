@@ -51,7 +51,8 @@ class Im2col(Algorithm):
         rows = pixels / max(1, len(work))
         sides = {"forward": (rows, g.K // g.groups, column), "grad_input": (rows, deep, g.R * g.S * g.K // g.groups)}
         m, n, k = sides.get(which, (column, g.K // g.groups, rows))
-        return product(m, n, k, len(work) * g.groups) + moved(pixels * g.groups * (k if which != "grad_weight" else column)) + 4 * CALL * len(work)
+        columns, results = pixels * g.groups * (k if which != "grad_weight" else column), pixels * (g.C if which == "grad_input" else g.K)
+        return product(m, n, k, len(work) * g.groups) + moved(columns + 2 * results + g.K * column) + CALL * (4 * len(work) + 40)
 
     def error_bound(self, problem, dtype, which="forward"):
         return sum_bound(terms(problem, which), dtype)

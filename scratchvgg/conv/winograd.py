@@ -312,15 +312,24 @@ class Winograd(Algorithm):
         return 2 * (g.C * inwards + n * n * tiles * g.C * g.K + g.K * outwards + 9 * n * n * g.C * g.K)
 
     def cost(self, problem, dtype, which="forward"):
-        g, n, m = problem, self.n, self.m
-        pieces = len(self._pieces(g))
-        tiles = g.N * -(-g.P // m) * -(-g.Q // m)
-        rows = tiles / max(1, pieces)
-        wide = {"forward": (g.C, g.K), "grad_input": (g.K, g.C), "grad_weight": (g.C, g.K)}[which]
-        sums = product(rows, wide[1], wide[0], n * n * pieces) if which != "grad_weight" else product(wide[0], wide[1], rows, n * n * pieces)
-        transforms = tiles * (wide[0] + wide[1]) * 3 * n * n
-        extra = n * n * g.C * g.K * (3 if which != "grad_weight" else 2 * pieces)
-        return sums + moved(transforms + extra) + 8 * CALL * pieces
+        g = problem.transposed() if which == "grad_input" else problem
+        squares = self.n**2
+        tiles = g.N * -(-g.P // self.m) * -(-g.Q // self.m)
+        transforms = moved(0.5 * squares * tiles * (g.C + g.K))
+        if which == "grad_weight":
+            pieces = len(self._pieces(g))
+            by_piece = squares * g.C * g.K * compute_dtype(dtype).itemsize <= SUMS
+            products = squares * (pieces if by_piece else 1)
+            sums = product(g.K, g.C, tiles * squares / products, products) + moved(3 * squares * g.C * g.K)
+            return sums + transforms + CALL * (36 * pieces + (0 if by_piece else 15 * squares) + 25)
+        few = tiles <= FEW
+        pieces = len(self._pieces(g, max(1, tiles // TASKS)) if few else self._pieces(g))
+        products = squares * (-(-tiles // TILES) if few else pieces)
+        filters = moved((7 if which == "forward" else 5) * squares * g.C * g.K)
+        return product(tiles * squares / products, g.K, g.C, products) + transforms + filters + CALL * (36 * pieces + 50)
+
+    def prepare_cost(self, problem, dtype):
+        return moved(6 * self.n**2 * problem.C * problem.K) + 30 * CALL
 
     def error_bound(self, problem, dtype, which="forward"):
         """Products added up between the transforms, times :meth:`growth`."""
