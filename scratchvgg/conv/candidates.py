@@ -69,4 +69,4 @@ def _ranked(problem, dtype, which, prepared, limit, known) -> tuple[tuple[Algori
 def predicted(algorithm: Algorithm, problem, dtype, which: str = "forward", prepared: bool = False) -> float:
     """The algorithm's cost in nanoseconds of one core, without that of transforming the filter if it is ``prepared``."""
     cost = algorithm.cost(problem, dtype, which)
-    return cost - algorithm.prepare_cost(problem, dtype) if prepared and which == "forward" and algorithm.prepares else cost
+    return max(0.0, cost - algorithm.prepare_cost(problem, dtype)) if prepared and which == "forward" and algorithm.prepares else cost

@@ -314,12 +314,12 @@ class Winograd(Algorithm):
     def cost(self, problem, dtype, which="forward"):
         g = problem.transposed() if which == "grad_input" else problem
         squares = self.n**2
-        tiles = g.N * -(-g.P // self.m) * -(-g.Q // self.m)
+        tiles = max(1, g.N * -(-g.P // self.m) * -(-g.Q // self.m))
         transforms = moved(0.5 * squares * tiles * (g.C + g.K))
         if which == "grad_weight":
             pieces = len(self._pieces(g))
             by_piece = squares * g.C * g.K * compute_dtype(dtype).itemsize <= SUMS
-            products = squares * (pieces if by_piece else 1)
+            products = squares * (max(1, pieces) if by_piece else 1)
             sums = product(g.K, g.C, tiles * squares / products, products) + moved(3 * squares * g.C * g.K)
             return sums + transforms + CALL * (36 * pieces + (0 if by_piece else 15 * squares) + 25)
         few = tiles <= FEW

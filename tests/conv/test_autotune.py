@@ -127,7 +127,7 @@ def test_bad_arguments(pair):
 
 
 def test_only_what_is_safe_able_and_not_hopeless_is_measured():
-    fakes = Fake("wrong", 1, bound=1000), Fake("unable", 1, supported=False), Fake("far", 1e12), Fake("never", float("inf")), Fake("fine", 1e3)
+    fakes = Fake("wrong", 1, bound=1000), Fake("unable", 1, supported=False), Fake("far", 1e12), Fake("never", float("inf")), Fake("fine", 2e4)
     with registered(*fakes, alone=True):
         assert set(measure(G, "float32", seconds=0)) == {"fine", "im2col"}
 
