@@ -7,8 +7,6 @@ so stand one above the other; an algorithm that saves operations may pass the ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..weights.atomic import atomic_write
@@ -87,30 +85,40 @@ def draw_scaling(path, report: dict) -> None:
         ValueError: if the report has no curve.
     """
     figure, canvas = _figure()
-    curves: Sequence[dict] = report["curves"]
-    if not curves:
+    axes = list(dict.fromkeys(curve["along"] for curve in report["curves"]))
+    if not axes:
         raise ValueError("scaling: nothing was measured")
-    figure.set_size_inches(11, 3.6 * len(curves) + 0.6)
-    grid = figure.subplots(len(curves), 2, squeeze=False)
-    for (times, flat), curve in zip(grid, curves, strict=True):
-        x = [p["batch"] if curve["along"] == "batch" else p["size"] ** 2 for p in curve["points"]]
-        y = np.array([p["seconds"] for p in curve["points"]])
-        per = np.array([p["seconds_per_pixel"] for p in curve["points"]]) * 1e9
-        low, high = ([p[key] for p in curve["points"]] for key in ("low", "high"))
-        times.errorbar(x, y, [y - low, high - y], marker="o", ms=4, color=COLORS[0], capsize=2)
-        times.plot(x, np.array(x) * curve["median_per_pixel"] * curve["pixels_of_one"], color="#888888", lw=1, ls="--", label="linear")
-        times.set(xscale="log", yscale="log", ylabel="seconds", title=f"{curve['title']}: time ~ n^{curve['exponent']:.2f}")
-        flat.plot(x, per, marker="o", ms=4, color=COLORS[0])
-        flat.axhline(1e9 * curve["median_per_pixel"], color="#888888", lw=1, ls="--", label="median")
-        flat.set(xscale="log", ylabel="ns per input pixel", title=f"largest / median {curve['cliff']:.2f}", ylim=(0, 1.15 * per.max()))
-        for panel in (times, flat):
-            panel.set_xlabel("images in the batch" if curve["along"] == "batch" else "pixels of an image")
-            panel.set_xticks(x, [f"{p['batch']}" if curve["along"] == "batch" else f"{p['size']}²" for p in curve["points"]], minor=False)
+    figure.set_size_inches(11, 4 * len(axes) + 0.4)
+    for panels, along in zip(figure.subplots(len(axes), 2, squeeze=False), axes, strict=True):
+        curves = [curve for curve in report["curves"] if curve["along"] == along]
+        for curve in curves:
+            _curve(panels, curve, "black" if curve["library"].startswith("torch") else COLORS[0])
+        ticks = {_place(along, p): f"{p['batch']}" if along == "batch" else f"{p['size']}²" for curve in curves for p in curve["points"]}
+        for panel in panels:
+            panel.set(xscale="log", xlabel="images in the batch" if along == "batch" else "pixels of an image")
+            panel.set_xticks(list(ticks), list(ticks.values()))
             panel.set_xticks([], minor=True)
             panel.grid(alpha=0.25)
             panel.legend(frameon=False, fontsize=8)
+        panels[0].set(yscale="log", ylabel="seconds", title="time; dashed: linear")
+        panels[1].set(ylabel="ns per input pixel", title="time per pixel", ylim=(0, None))
     figure.suptitle(_title(report), fontsize=10)
     _save(path, figure, canvas)
+
+
+def _curve(panels, curve, color) -> None:
+    times, flat = panels
+    points = curve["points"]
+    x = np.array([_place(curve["along"], p) for p in points])
+    y, low, high = (np.array([p[key] for p in points]) for key in ("seconds", "low", "high"))
+    times.errorbar(x, y, [y - low, high - y], marker="o", ms=4, capsize=2, color=color, label=f"{curve['title']}: n^{curve['exponent']:.2f}")
+    times.plot(x, y[-1] * x / x[-1], color=color, lw=0.9, ls="--", alpha=0.5)
+    flat.plot(x, [1e9 * p["seconds_per_pixel"] for p in points], marker="o", ms=4, color=color,
+              label=f"{curve['library']}: largest / median {curve['cliff']:.2f}, worst step ×{curve['step']:.2f}")
+
+
+def _place(along, point) -> int:
+    return point["batch"] if along == "batch" else point["size"] ** 2
 
 
 def _title(report) -> str:

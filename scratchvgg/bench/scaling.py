@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,8 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 SIZES = (112, 160, 224, 320, 448)
 LEGEND = """
 exponent: slope of log time over log n (least squares): 1 is linear, below 1 the small ones pay a fixed price. cliff: the largest time per input
-pixel over the median of the curve: a size at which something breaks stands out. All sizes of a curve are timed in turn.
+pixel over the median of the curve. step: the largest growth of the time per pixel from one size to the next: above 1 by more than the noise is a
+cliff, while fixed prices show in the first points only. All sizes of a curve are timed in turn.
 """.strip()
 
 
@@ -34,7 +36,7 @@ def measure(net: str = "vgg16", *, mode: str = "inference", batches: Sequence[in
         on_curve: called with each curve when it is there.
 
     Returns:
-        A report: ``machine torch settings curves interrupted``. A curve has ``title library along points exponent cliff median_per_pixel``.
+        A report: ``machine torch settings curves interrupted``. A curve has ``title library along points exponent cliff step median_per_pixel``.
 
     Raises:
         ValueError: for an unknown net, or images too small for it.
@@ -83,7 +85,7 @@ def curve(library: str, along: str, rows: Sequence[Row], timings: Timings) -> di
     return {
         "title": f"{library}, {rows[0].net} {rows[0].mode}, {f'{rows[0].size}×{rows[0].size}' if along == 'batch' else 'one image'}",
         "library": library, "along": along, "points": points, "median_per_pixel": middle, "exponent": exponent(points),
-        "pixels_of_one": rows[0].size ** 2 if along == "batch" else 1, "cliff": max(per_pixel, default=middle) / middle,
+        "cliff": max(per_pixel, default=middle) / middle, "step": max((b / a for a, b in pairwise(per_pixel)), default=float("nan")),
     }
 
 

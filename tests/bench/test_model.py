@@ -180,7 +180,8 @@ class TestScaling:
         linear = scaling.curve("ours", "batch", rows, Timings({row.title: Timing([row.batch * 0.5]) for row in rows}))
         assert linear["exponent"] == pytest.approx(1.0) and linear["cliff"] == pytest.approx(1.0)
         cliff = scaling.curve("ours", "batch", rows, Timings({row.title: Timing([row.batch * (2.0 if row.batch == 4 else 0.5)]) for row in rows}))
-        assert cliff["cliff"] == pytest.approx(4.0) and cliff["points"][2]["seconds_per_pixel"] == pytest.approx(2.0 / 1024)
+        assert cliff["cliff"] == cliff["step"] == pytest.approx(4.0) and linear["step"] == pytest.approx(1.0)
+        assert cliff["points"][2]["seconds_per_pixel"] == pytest.approx(2.0 / 1024)
         sides = [Row("vgg16", "inference", 1, side) for side in (32, 64, 128)]
         square = scaling.curve("ours", "pixels", sides, Timings({row.title: Timing([row.size**4 * 1e-9]) for row in sides}))
         assert square["exponent"] == pytest.approx(2.0) and "one image" in square["title"]

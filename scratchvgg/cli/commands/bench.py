@@ -180,7 +180,8 @@ def _scaling(args) -> int:
     net, given = args.net or "vgg16", {"batches": args.batch, "sizes": args.size}
 
     def show(curve):
-        print(f"\n{curve['title']}: time grows as n^{curve['exponent']:.2f}; largest over median time of a pixel {curve['cliff']:.2f}")
+        print(f"\n{curve['title']}: time grows as n^{curve['exponent']:.2f}; time of a pixel: largest / median {curve['cliff']:.2f}, "
+              f"worst step from one size to the next ×{curve['step']:.2f}")
         print(table(*tables.scaling_rows(curve)))
 
     with _status() as progress:
