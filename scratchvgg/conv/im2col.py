@@ -52,7 +52,8 @@ class Im2col(Algorithm):
         sides = {"forward": (rows, g.K // g.groups, column), "grad_input": (rows, deep, g.R * g.S * g.K // g.groups)}
         m, n, k = sides.get(which, (column, g.K // g.groups, rows))
         columns, results = pixels * g.groups * (k if which != "grad_weight" else column), pixels * (g.C if which == "grad_input" else g.K)
-        return product(m, n, k, len(work) * g.groups) + moved(columns + 2 * results + g.K * column) + CALL * (4 * len(work) + 40)
+        filters = g.K * column * (7 if which == "grad_input" else 1)  # turned there
+        return product(m, n, k, len(work) * g.groups) + moved(columns + 2 * results + filters) + CALL * (4 * len(work) + 40)
 
     def error_bound(self, problem, dtype, which="forward"):
         return sum_bound(terms(problem, which), dtype)
