@@ -99,10 +99,10 @@ def test_ctrl_c_keeps_what_was_measured(capsys, monkeypatch, tmp_path):
 
 
 PLUGIN = """
-from scratchvgg.conv import Im2col, register
+from scratchvgg.conv import Shifted, register
 
 @register
-class Mine(Im2col):
+class Mine(Shifted):
     name = "{name}"
 
     def grad_weight(self, backend, problem, dy, x, out=None):
