@@ -12,7 +12,8 @@ from ..autograd import Op
 from ..conv import Epilogue
 from ..conv.epilogue import pieces, rectify
 from .batch_norm import Rows, apply_norm, batch_norm, gradient_line, normalisation
-from .conv2d_act import masked, unpool
+from .conv2d_act import unpool
+from .masked import masked
 from .max_pool2d import max_pool2d
 from .precision import column_sums
 from .relu import relu

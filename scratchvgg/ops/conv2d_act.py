@@ -15,6 +15,7 @@ from ..autograd import Op
 from ..conv import Epilogue
 from ..conv.epilogue import pieces
 from .conv2d import conv_operands, forward_pass, input_gradient, weight_gradient
+from .masked import masked
 from .precision import column_sums
 
 
@@ -96,21 +97,10 @@ def output_gradient(backend, shape, g, y, winners=None):
     return dy, sums.sum(0).astype(g.dtype)
 
 
-def masked(xp, g, keep, out):
-    """out = g where ``keep``, else 0, by bits: unlike g · 0 it makes no NaN of Inf."""
-    bits = xp.dtype(f"i{g.dtype.itemsize}")
-    mask = xp.negative(keep.view(xp.int8)).astype(bits)
-    if out.flags.c_contiguous:
-        xp.bitwise_and(mask, g.view(bits), out=out.view(bits))
-    else:  # copying is faster than computing where memory has gaps
-        mask &= g.view(bits)
-        out.view(bits)[...] = mask
-
-
 def unpool(xp, g, winners, out):
     """Write g (N, P, Q, K) to the winners' places of ``out`` (N, 2P, 2Q, K), 0 to the others."""
     for place in range(4):
-        masked(xp, g, winners == place, out[:, place // 2 :: 2, place % 2 :: 2])
+        masked(xp, g, winners == place, out[:, place // 2 :: 2, place % 2 :: 2], gaps=True)
 
 
 def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, pool: bool = False, *, algorithm: str | None = None):

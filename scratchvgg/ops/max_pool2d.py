@@ -10,6 +10,7 @@ import math
 
 from ..array import as_dtype
 from ..autograd import Op, ops
+from .masked import masked
 from .windows import Windows, batched, layout_of, over_images, pool_windows
 
 
@@ -115,16 +116,15 @@ def _covers(windows):
 
 
 def _scatter(xp, windows, g, winner, gx):
-    """Add g to the winners, offset by offset. The mask is a bit mask on g's bits: unlike g · 0, it keeps NaN and Inf where they belong."""
-    bits = xp.dtype(f"i{g.dtype.itemsize}")
+    """Add g to the winners, offset by offset; where no windows overlap, every place gets its gradient or 0 once."""
     for k, r, s in windows.offsets():
         there, here = _slices(windows, r, s)
-        mask = xp.negative((winner[here] == k).view(xp.int8), dtype=bits)
         if windows.separate:
-            xp.bitwise_and(mask, g[here].view(bits), out=gx[there].view(bits))
+            masked(xp, g[here], winner[here] == k, gx[there], gaps=True)
         else:
-            xp.bitwise_and(mask, g[here].view(bits), out=mask)
-            xp.add(gx[there], mask.view(g.dtype), out=gx[there])
+            part = xp.empty_like(g[here])
+            masked(xp, g[here], winner[here] == k, part)
+            xp.add(gx[there], part, out=gx[there])
 
 
 @ops.register

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ..array import parallel_for, ranges
 from ..autograd import Op, ops
+from ..conv.epilogue import rectify
 from .common import check_tensor
+from .masked import masked
 
 _TILE = 1 << 16  # elements: a tile of x, y and the mask stay in the L2 cache
 
@@ -22,7 +24,10 @@ class ReLU(Op):
     def forward(ctx, x, inplace=False):
         ctx.writes = inplace
         y = x if inplace else ctx.xp.empty_like(x)
-        _over_tiles(lambda where: ctx.xp.maximum(x[where], 0, out=y[where]), x)
+        source, target = x.ravel("K"), y.ravel("K")
+        if x.strides != y.strides or not ctx.xp.may_share_memory(y, target):  # gaps: "K" would walk the two in different orders, or copy
+            source, target = x, y
+        _over_tiles(lambda where: rectify(ctx.xp, source[where], target[where]), source)
         ctx.save(y=y)
         return y
 
@@ -32,13 +37,7 @@ class ReLU(Op):
         if y.dtype.kind != "f":
             return xp.where(y > 0, g, 0)
         gx = xp.empty_like(g)
-        bits = xp.dtype(f"i{g.dtype.itemsize}")
-
-        def tile(where):  # a mask of ones or zeros on g's bits: unlike g · 0, it makes no NaN of Inf
-            mask = xp.negative((y[where] > 0).view(xp.int8), dtype=bits)
-            xp.bitwise_and(mask, g[where].view(bits), out=gx[where].view(bits))
-
-        _over_tiles(tile, g)
+        _over_tiles(lambda where: masked(xp, g[where], y[where] > 0, gx[where]), g)
         return gx
 
 

@@ -53,3 +53,12 @@ def test_integers_pass_and_bools_do_not():
     assert F.relu(sv.tensor([-2, 3])).tolist() == [0, 3]
     with pytest.raises(RuntimeError, match="bool"):
         F.relu(sv.tensor([True]))
+
+
+def test_in_place_on_memory_with_gaps():
+    whole = np.random.default_rng(0).standard_normal((4, 6, 40, 400))
+    t = sv.from_numpy(whole.copy())
+    expected = whole.copy()
+    expected[:, ::2, 1:, ::-2] = np.maximum(expected[:, ::2, 1:, ::-2], 0)
+    F.relu(sv.from_numpy(t.numpy()[:, ::2, 1:, ::-2]), inplace=True)
+    np.testing.assert_array_equal(t.numpy(), expected)
