@@ -24,7 +24,8 @@ from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of the rows of X and Y that one product takes
 FEWEST = 192  # rows at least: BLAS packs the filter anew for every product
-PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
+GRAIN = 5_000_000  # multiplications of a piece at least: the rest is the interpreter's time
+PARTS = 4  # pieces at least, if they are not too small; grad_weight adds up this many partial sums, each in a fixed order
 
 
 @register
@@ -39,12 +40,12 @@ class Gemm1x1(Algorithm):
 
     def workspace(self, problem, dtype, which="forward"):
         g = problem
-        pixels = max(((n1 - n0) * (p1 - p0) * g.Q for n0, n1, p0, p1 in _pieces(g, dtype)), default=0)
+        pixels = max(((n1 - n0) * (p1 - p0) * g.Q for n0, n1, p0, p1 in _pieces(g, dtype, which)), default=0)
         filter_size = g.K * g.C // g.groups if which == "grad_weight" else 0
         return (pixels * (g.C + g.K) // g.groups + filter_size) * compute_dtype(dtype).itemsize
 
     def cost(self, problem, dtype, which="forward"):
-        g, work = problem, max(1, len(_pieces(problem, dtype)))
+        g, work = problem, max(1, len(_pieces(problem, dtype, which)))
         deep, wide = g.C // g.groups, g.K // g.groups
         rows = g.N * g.P * g.Q / work
         sides = {"forward": (rows, wide, deep), "grad_input": (rows, deep, wide), "grad_weight": (wide, deep, rows)}[which]
@@ -107,7 +108,7 @@ class Gemm1x1(Algorithm):
         g, dtype = problem, compute_dtype(x.dtype)
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         deep, wide = g.C // g.groups, g.K // g.groups
-        work = _pieces(g, dtype)
+        work = _pieces(g, dtype, "grad_weight")
         sums = [backend.zeros((g.groups, wide, deep), dtype) for _ in range(max(1, min(PARTS, len(work))))]
 
         def part(number):  # every PARTS-th piece, in order: the same sum on any number of threads
@@ -127,10 +128,15 @@ class Gemm1x1(Algorithm):
         return out
 
 
-def _pieces(g, dtype):
-    """Rows of output pixels for one product: a fixed cut, whatever the number of threads."""
-    pixel = (g.C + g.K) // g.groups * compute_dtype(dtype).itemsize
-    return pieces(g.N, g.P, g.Q, max(FEWEST, CAP // pixel))
+def _pieces(g, dtype, which="forward"):
+    """Rows of output pixels for one product: a fixed cut, whatever the number of threads.
+
+    The weight's gradient is one product that BLAS spreads over its own threads, as long as the cache holds its operands.
+    """
+    most = CAP // ((g.C + g.K) // g.groups * compute_dtype(dtype).itemsize)
+    if which != "grad_weight":
+        most = min(most, max(GRAIN * g.N * g.P * g.Q // max(1, g.macs), g.N * g.P * g.Q // PARTS))
+    return pieces(g.N, g.P, g.Q, max(FEWEST, most))
 
 
 def _plain(g):

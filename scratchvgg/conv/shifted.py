@@ -19,18 +19,19 @@ from dataclasses import replace
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
-from .blocks import multiply, padded_block, panels
+from .blocks import multiply, padded_block, panels, small_product
 from .cost import CALL, moved, product
 from .deliver import deliver, pieces
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
-from .im2col import compute_dtype, sum_of_products
+from .im2col import compute_dtype
 from .registry import Algorithm, register
 
 CAP = 2 << 20  # bytes of a piece: its pixels, sums and partial sums
 FEWEST = 256  # pixels at least: BLAS packs the filter anew for every product
+GRAIN = 5_000_000  # multiplications of a piece at least: the rest is the interpreter's time
 DEPTH = 1024  # a product that is deeper than this gains nothing from joining a filter row
-PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
+PARTS = 4  # pieces at least, if they are not too small; grad_weight adds up this many partial sums, each in a fixed order
 
 
 @register
@@ -60,7 +61,7 @@ class Shifted(Algorithm):
         rows, sums = pixels / len(work) / span, g.R * g.S // span
         sides = (wide, span * deep, rows) if which == "grad_weight" else (rows, wide, span * deep)
         added = len(work) * g.R * g.S * wide * deep if which == "grad_weight" else pixels * wide * (sums - 0.5)
-        calls = len(work) * g.groups * (g.R * g.S + sums + 2)
+        calls = len(work) * g.groups * (g.R * g.S * (2 if which == "grad_weight" else 1) + sums + 2)
         return product(*sides, len(work) * g.groups * g.R * g.S) + moved(g.groups * (added + pixels * (deep + wide))) + CALL * calls
 
     def error_bound(self, problem, dtype, which="forward"):
@@ -74,7 +75,7 @@ class Shifted(Algorithm):
         return _correlate(backend, problem.transposed(), dy, turned, None, out, PLAIN)
 
     def grad_weight(self, backend, problem, dy, x, out=None):
-        g, dtype = problem, compute_dtype(x.dtype)
+        xp, g, dtype = backend.xp, problem, compute_dtype(x.dtype)
         image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
         deep, wide, span = g.C // g.groups, g.K // g.groups, _span(g)
         work = _pieces(g, dtype)
@@ -89,10 +90,11 @@ class Shifted(Algorithm):
                     pixels = _pixels(backend, g, image, piece, group, dtype)
                     part = gradient[:, p0:p1, :, group * wide : (group + 1) * wide]
                     slope = padded_block(backend, "shifted.y", part, (n0, n1), (0, rows), (0, pitch), dtype).reshape(-1, wide)
+                    block = backend.workspace("shifted.product", shape[2:], dtype)
                     for place, shift in enumerate(_shifts(g, pitch, span)):
                         for j in range(span):
                             seen = _run(pixels, shift + j, length - j, span)
-                            sums[number][group, place] += sum_of_products(backend, slope[j:length:span], seen)
+                            sums[number][group, place] += xp.matmul(slope[j:length:span].T, seen, out=block)
 
         parallel_for(part, range(len(sums)))
         for other in sums[1:]:
@@ -123,7 +125,7 @@ def _correlate(backend, g, x, filters, bias, out, epilogue):
             for place, shift in enumerate(_shifts(g, pitch, span)):
                 target = more if place else sums
                 for j in range(span):
-                    multiply(xp, _run(pixels, shift + j, length - j, span), taps[place], target[j:length:span])
+                    _times(xp, _run(pixels, shift + j, length - j, span), taps[place], target[j:length:span])
                 if place:
                     sums[:length] += more
             part = slice(group * wide, (group + 1) * wide)
@@ -152,7 +154,8 @@ def _span(g):
 def _pieces(g, dtype):
     """Rows of output pixels done at once: a fixed cut, whatever the number of threads."""
     pixel = (g.C + 2 * g.K) // g.groups * compute_dtype(dtype).itemsize
-    return pieces(g.N, g.P, g.Q, max(FEWEST, CAP // pixel))
+    fewest = max(FEWEST, GRAIN * g.N * g.P * g.Q // max(1, g.macs))
+    return pieces(g.N, g.P, g.Q, max(fewest, min(CAP // pixel, g.N * g.P * g.Q // PARTS)))
 
 
 def _grid(g, piece):
@@ -175,6 +178,14 @@ def _pixels(backend, g, image, piece, group, dtype):
     rows, columns = (p0 - top, p1 - 1 + g.rows - top), (-left, g.Q + g.columns - 1 - left)
     block = padded_block(backend, "shifted.x", image[..., group * deep : (group + 1) * deep], (n0, n1), rows, columns, dtype)
     return block.reshape(-1, deep)
+
+
+def _times(xp, rows, panel, out):
+    """out = rows · filter, cut into small products unless it is one."""
+    if len(panel) == 1 and len(rows) * panel.size <= small_product():
+        xp.matmul(rows, panel[0], out=out)
+    else:
+        multiply(xp, rows, panel, out)
 
 
 def _run(pixels, first, count, span):
