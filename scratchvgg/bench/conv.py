@@ -21,8 +21,9 @@ LEGEND = """
 time: median of the rounds; ±: half the distance between the quartiles, in % of it. All sides of a block are timed in turn, in one process.
 GFLOP/s: 2 · multiply-accumulates of the direct sum / time, whatever the algorithm executes: Winograd and FFT can pass the GEMM peak (peak %).
 scratch: declared workspace of all threads together. error: largest |y - truth| / largest |truth|, truth in float64 (~ where a part is drawn);
-bound: the algorithm's own, in the same unit; ! where the error is above it. forward is convolution + bias + ReLU on both sides; filters that an
-algorithm prepares (*) are prepared before, as in inference; PyTorch's arrays, weights too, are laid out beforehand, in NCHW and in channels_last.
+bound: the algorithm's own, in the same unit; ! where the error is above it; rms error: root mean square, in the same unit. forward is convolution
++ bias + ReLU on both sides; filters that an algorithm prepares (*) are prepared before, as in inference; PyTorch's arrays, weights too, are laid
+out beforehand, in NCHW and in channels_last.
 > is what the library takes by itself (in inference, where filters stay prepared). torch/ours: median (quartiles) of the ratios of neighbouring
 times, PyTorch in its better format; above 1 ours is faster.
 """.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-CONV = ["algorithm", "time ms", "±%", "GFLOP/s", "peak %", "scratch MiB", "error", "bound"]
+CONV = ["algorithm", "time ms", "±%", "GFLOP/s", "peak %", "scratch MiB", "error", "bound", "rms error"]
 MIB = 1 << 20
 
 
@@ -21,7 +21,7 @@ def conv_rows(rows: Sequence[dict], against: bool) -> tuple[list[list[str]], lis
         near = "~" if row["drawn"] < 1 else ""
         line = [name, f"{1e3 * row['seconds']:.3f}", f"{50 * row['spread']:.0f}", f"{row['gflops']:.1f}", f"{100 * row['share_of_peak']:.0f}",
                 f"{row['workspace'] / MIB:.1f}" if "workspace" in row else "", f"{flag}{near}{row['error']:.1e}",
-                f"{row['bound']:.1e}" if "bound" in row else ""]
+                f"{row['bound']:.1e}" if "bound" in row else "", f"{row['rms']:.1e}"]
         cells.append(line + [ratio(row.get("ratio"), row.get("better"))] * against)
     return cells, CONV + ["torch/ours"] * against
 

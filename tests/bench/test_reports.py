@@ -36,7 +36,7 @@ def test_block_of_convolutions():
     assert headers[0] == "algorithm" and headers[-1] == "torch/ours" and all(len(line) == len(headers) for line in cells)
     shown = [dict(zip(headers, line, strict=True)) for line in cells]
     assert shown[0] == {"algorithm": "> im2col", "time ms": "12.500", "±%": "4", "GFLOP/s": "80.0", "peak %": "40", "scratch MiB": "3.0",
-                        "error": "2.5e-07", "bound": "1.0e-05", "torch/ours": "1.25 (1.10-1.50)"}
+                        "error": "2.5e-07", "bound": "1.0e-05", "rms error": "1.0e-08", "torch/ours": "1.25 (1.10-1.50)"}
     assert shown[1]["algorithm"] == "  winograd4x4*" and shown[1]["error"] == "!~1.0e-03"  # above the bound, of a drawn part
     assert shown[2]["time ms"] == "failed"
     assert [line["torch/ours"] for line in shown[3:]] == ["", "better"] and shown[4]["algorithm"] == "  torch channels_last"
