@@ -13,8 +13,9 @@ def is_user_error(error: Exception) -> bool:
         return "pip install 'scratchvgg[" in str(error)
     if isinstance(error, (CommandError, OSError)):
         return not isinstance(error, BrokenPipeError)
+    from ..conv import PluginError
     from ..data import DataError
     from ..train import RecipeError, RunError
     from ..weights.errors import WeightsError
 
-    return isinstance(error, (DataError, RecipeError, RunError, WeightsError))
+    return isinstance(error, (DataError, PluginError, RecipeError, RunError, WeightsError))

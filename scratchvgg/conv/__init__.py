@@ -11,6 +11,7 @@ Arrays are logically NCHW with any strides; results come channels-last in memory
 
 from .autotune import autotune
 from .candidates import candidates, error_limit, set_error_limit
+from .check import check
 from .chooser import MODES, check_setting, choose, current, intercept_choices, set_algorithm, using
 from .direct import Direct
 from .epilogue import PLAIN, Epilogue
@@ -18,13 +19,15 @@ from .fft import Fft
 from .gemm_1x1 import Gemm1x1
 from .geometry import Problem
 from .im2col import Im2col
+from .plugin import PluginError, load_plugin
 from .prepared import cache, cache_filters
 from .registry import PASSES, Algorithm, algorithms, convolve, get, register
 from .shifted import Shifted
 from .winograd import Winograd2x2, Winograd4x4
 
 __all__ = [
-    "MODES", "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Fft", "Gemm1x1", "Im2col", "Problem", "Shifted", "Winograd2x2",
-    "Winograd4x4", "algorithms", "autotune", "cache", "cache_filters", "candidates", "check_setting", "choose", "convolve", "current",
-    "error_limit", "get", "intercept_choices", "register", "set_algorithm", "set_error_limit", "using",
+    "MODES", "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Fft", "Gemm1x1", "Im2col", "PluginError", "Problem", "Shifted",
+    "Winograd2x2", "Winograd4x4", "algorithms", "autotune", "cache", "cache_filters", "candidates", "check", "check_setting", "choose",
+    "convolve", "current", "error_limit", "get", "intercept_choices", "load_plugin", "register", "set_algorithm", "set_error_limit",
+    "using",
 ]

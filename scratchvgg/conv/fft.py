@@ -161,7 +161,10 @@ class Fft(Algorithm):
         return _cost(problem.transposed() if which == "grad_input" else problem, plan(problem, which), which == "grad_weight")
 
     def error_bound(self, problem, dtype, which="forward"):
-        """Every stage of k-term sums adds √k roundoffs, independent of the others; three products instead of one, √3 of that."""
+        """Every stage of k-term sums adds √k roundoffs, independent of the others; three products instead of one, √3 of that.
+
+        The errors spread evenly over a tile, so S must be that of its largest outputs: true unless all large products fall outside the image.
+        """
         g, p = problem.transposed() if which == "grad_input" else problem, plan(problem, which)
         rows, columns, terms = (p.th, p.tw, g.N * p.down * p.across) if which == "grad_weight" else (g.R, g.S, g.C // g.groups)
         stages = p.b, 2 * p.a, columns, 2 * rows, terms, 3 * p.a, 2 * p.B

@@ -74,6 +74,37 @@ def test_bounds_hold_and_mean_something(algorithm, name, dtype):
         assert error <= bound <= 1e4 * error, f"{which}: error {error:.3g}, bound {bound:.3g}"
 
 
+def after_relu(rng, shape):
+    return np.maximum(rng.standard_normal(shape), 0)
+
+
+def all_positive(rng, shape):
+    """Nothing cancels: the errors of biased sums add up."""
+    return rng.random(shape) + 1
+
+
+def one_spike(rng, shape):
+    """One number in the middle of each plane."""
+    a = np.zeros(shape)
+    for i in range(shape[1]):
+        a[:, i, shape[2] // 2, shape[3] // 2] = 1 + rng.random()
+    return a
+
+
+def uneven_channels(rng, shape):
+    """Channels from 10⁻³ to 10³ times as large."""
+    return rng.standard_normal(shape) * np.logspace(-3, 3, shape[1])[:, None, None]
+
+
+@pytest.mark.parametrize("draw", [after_relu, all_positive, one_spike, uneven_channels])
+@pytest.mark.parametrize("algorithm, name, dtype", supported(problems={n: LARGER[n] for n in ("3x3", "5x5")}, dtypes=["float32"]))
+def test_bounds_hold_for_other_data(algorithm, name, dtype, draw):
+    g = LARGER[name]
+    rng = np.random.default_rng(7)
+    arrays = [draw(rng, shape).astype(dtype) for shape in (g.x_shape, g.w_shape, g.y_shape)]
+    assert_within_bounds(algorithm, g, passes(get(algorithm), g, *arrays), arrays, dtype)
+
+
 @pytest.mark.parametrize("algorithm, name, dtype", supported(problems=LARGER, dtypes=["float32"]))
 def test_out_is_filled_and_returned(algorithm, name, dtype):
     g, a = LARGER[name], get(algorithm)

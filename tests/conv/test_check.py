@@ -6,8 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from scratchvgg.conv import Im2col, Problem, algorithms, get
-from scratchvgg.conv.check import check
+from scratchvgg.conv import Im2col, Problem, algorithms, check, get
 from scratchvgg.conv.problems import GRID
 
 FAST = [name for name in algorithms() if name != "direct"]

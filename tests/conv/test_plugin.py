@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import scratchvgg as sv
-from scratchvgg.conv import Problem, algorithms, candidates, get
-from scratchvgg.conv.check import check
-from scratchvgg.conv.plugin import PluginError, load_plugin
+from scratchvgg.conv import PluginError, Problem, algorithms, candidates, check, get, load_plugin
 from scratchvgg.conv.registry import restore
 
 from .common import PROBLEMS, assert_within_bounds, operands, passes
