@@ -92,3 +92,16 @@ def even_ranges(total: int, most: int) -> list[tuple[int, int]]:
     count = -(-total // max(1, most))
     edges = [total * i // count for i in range(count + 1)] if count else []
     return list(itertools.pairwise(edges))
+
+
+def batches(pieces, most):
+    """Consecutive pieces together, up to ``most`` tiles."""
+    batch, tiles = [], 0
+    for piece in pieces:
+        if batch and tiles + piece.tiles > most:
+            yield batch
+            batch, tiles = [], 0
+        batch.append(piece)
+        tiles += piece.tiles
+    if batch:
+        yield batch

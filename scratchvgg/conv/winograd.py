@@ -18,6 +18,8 @@ Legend besides that of ``geometry.py``: i j position in a tile, f = (i, j) frequ
 
 from __future__ import annotations
 
+import itertools
+import math
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
@@ -27,7 +29,7 @@ import numpy as np
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
 from . import toom_cook
-from .blocks import even_ranges, padded_block, panel_width
+from .blocks import batches, even_ranges, padded_block, panel_width
 from .cost import CALL, moved, product
 from .epilogue import PLAIN
 from .errors import sum_bound, unit_roundoff
@@ -151,7 +153,7 @@ class Winograd(Algorithm):
         xp, n = backend.xp, self.n
         sums = backend.empty((n * n, g.K, g.C), dtype)
         tile = n * n * (g.C + g.K) * dtype.itemsize
-        for number, work in enumerate(_batches(self._pieces(g), max(TILES, BATCH // tile))):
+        for number, work in enumerate(batches(self._pieces(g), max(TILES, BATCH // tile))):
             starts = np.cumsum([0] + [piece.tiles for piece in work]).tolist()
             v = backend.workspace("winograd.every.input", (n, n, starts[-1], g.C), dtype)
             e = backend.workspace("winograd.every.gradient", (n, n, starts[-1], g.K), dtype)
@@ -176,7 +178,8 @@ class Winograd(Algorithm):
 
     def _panel(self, g) -> int:
         """Columns of a panel of filters: as wide as a small product with the largest piece allows."""
-        return panel_width(max((piece.tiles for piece in self._pieces(g)), default=1), g.C, g.K)
+        longest = [max((end - start for start, end in ranges), default=1) for ranges in self._cuts(g, TILES)]
+        return panel_width(math.prod(longest), g.C, g.K)
 
     def _filters(self, backend, g, taps, dtype):
         """G w Gᵀ of (3, 3, C, K), the channels summed over first, as (n², panels, C, K / panels): see ``panel_width``."""
@@ -196,12 +199,15 @@ class Winograd(Algorithm):
 
     def _pieces(self, g, most=TILES) -> list[Piece]:
         """The output cut into pieces of ``most`` tiles or a few less: some images, some rows of an image, or part of a row."""
+        return [Piece(*n, *h, *w) for n, h, w in itertools.product(*self._cuts(g, most))]
+
+    def _cuts(self, g, most):
+        """Ranges of images, of rows of tiles, of tiles in a row."""
         down, across = -(-g.P // self.m), -(-g.Q // self.m)
         if down * across <= most:
-            return [Piece(n0, n1, 0, down, 0, across) for n0, n1 in even_ranges(g.N, max(1, most // (down * across)))]
+            return even_ranges(g.N, max(1, most // (down * across))), [(0, down)], [(0, across)]
         spans = even_ranges(across, max(most, SPAN))
-        rows = even_ranges(down, max(1, most // max(b - a for a, b in spans)))
-        return [Piece(n, n + 1, *h, *w) for n in range(g.N) for h in rows for w in spans]
+        return even_ranges(g.N, 1), even_ranges(down, max(1, most // max(b - a for a, b in spans))), spans
 
     def _correlate(self, backend, g, x, filters, bias, out, epilogue):
         dtype, n = compute_dtype(x.dtype), self.n
@@ -412,19 +418,6 @@ def _multiply(xp, v, filters, sums):
     *_, panels, _, wide = filters.shape
     target = sums.reshape(*sums.shape[:-1], panels, wide).swapaxes(-2, -3)
     xp.matmul(v[..., None, :, :], filters, out=target)
-
-
-def _batches(pieces, most):
-    """Consecutive pieces together, up to ``most`` tiles."""
-    batch, tiles = [], 0
-    for piece in pieces:
-        if batch and tiles + piece.tiles > most:
-            yield batch
-            batch, tiles = [], 0
-        batch.append(piece)
-        tiles += piece.tiles
-    if batch:
-        yield batch
 
 
 @register
