@@ -5,7 +5,8 @@ from __future__ import annotations
 from .common import check_tensor
 
 _ROWS = 64  # added one after the other; above that, blocks of 64 and then their sums
-_STRIP = 256  # rows that BLAS adds up
+_STRIP = 128  # rows that BLAS adds up
+_FEW = 1 << 13  # numbers that are added up in float64 at once
 
 
 def check_floating(name: str, input) -> None:
@@ -38,11 +39,13 @@ def sum_rows(xp, a):
 
 
 def column_sums(xp, a):
-    """Σ over the first axis of ``a`` (M, C) in float64: strips of 256 rows in its own type (float32 at least), then the strips.
+    """Σ over the first axis of ``a`` (M, C) in float64: strips of 128 rows in its own type (float32 at least), then the strips.
 
     A strip is a product with a row of ones: BLAS adds several times faster than ``sum`` along the first axis. Strips are too small for
     it to use threads, so their order is always the same.
     """
+    if a.size <= _FEW:
+        return widen(xp, a).sum(0, dtype=xp.float64)
     a = widen(xp, a)
     ones, whole = xp.ones(_STRIP, a.dtype), a.shape[0] // _STRIP * _STRIP
     strips = xp.matmul(ones, a[:whole].reshape(-1, _STRIP, a.shape[1])).sum(0, dtype=xp.float64)

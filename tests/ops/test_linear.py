@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvgg.autograd import Tensor, ops
-from scratchvgg.ops.precision import sum_rows
+from scratchvgg.ops.precision import column_sums, sum_rows
 from tests.harness import Case, Variant, normal, run
 
 from .rejections import check_rejected, numbers
@@ -42,6 +42,15 @@ def test_sum_rows(rows):
 
 def test_sum_rows_of_float16():
     assert np.array_equal(sum_rows(np, np.ones((5000, 2), np.float16)), [5000, 5000])
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (5, 0), (127, 3), (128, 200), (129, 200), (70_001, 1), (5000, 7)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_column_sums(shape, dtype):
+    a = np.random.default_rng(0).random(shape).astype(dtype)
+    total = column_sums(np, a)
+    assert total.dtype == np.float64 and total.shape == shape[1:]
+    assert np.allclose(total, a.sum(0, dtype=np.float64), rtol=3e-7 if dtype != "float64" else 1e-14)
 
 
 @pytest.mark.parametrize(("x", "w", "b"), [
