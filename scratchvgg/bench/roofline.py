@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..conv import PASSES
 from ..weights.atomic import atomic_write
 
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#8c6d31", "#56b4e9", "#4d4d4d"]  # apart for colour-blind eyes too
@@ -25,19 +26,19 @@ def draw_roofline(path, report: dict) -> None:
     """
     figure, canvas = _figure()
     rows = [row for row in report["rows"] if "seconds" in row and row.get("better") is not False]
-    passes = list(dict.fromkeys(row["pass"] for row in rows))
+    passes = [which for which in PASSES if any(row["pass"] == which for row in rows)]
     if not rows:
         raise ValueError("roofline: nothing was measured")
     figure.set_size_inches(5.2 * len(passes) + 1.6, 6.4)
     names = sorted({row["algorithm"] for row in rows} - {"torch"})
-    looks = {name: {"color": COLORS[i % len(COLORS)], "marker": MARKS[i % len(MARKS)], "s": 44} for i, name in enumerate(names)}
+    looks = {name: {"color": COLORS[i % len(COLORS)], "marker": MARKS[(i + i // len(COLORS)) % len(MARKS)], "s": 44} for i, name in enumerate(names)}
     axes = np.atleast_1d(figure.subplots(1, len(passes), sharey=True))
     peak, copy = report["machine"]["gemm_peak"], report["machine"]["copy_rate"]
     span = [min(r["intensity"] for r in rows) / 1.6, max(r["intensity"] for r in rows) * 1.6]
     for panel, which in zip(axes, passes, strict=True):
         _roof(panel, peak, copy, span)
         _marks(panel, [row for row in rows if row["pass"] == which], looks, (span[1] / span[0]) ** (1 / 40))
-        panel.set_title(which, pad=34)
+        panel.set_title(which, pad=9 + 4.2 * max(len(row["layer"]) for row in rows))  # above the layers' names
         panel.set(xlabel="operations per byte that must move", xscale="log", yscale="log", xlim=span)
         panel.grid(alpha=0.2, which="both")
     lowest = min(row["gflops"] for row in rows)
