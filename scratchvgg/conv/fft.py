@@ -12,7 +12,8 @@ takes 4900. Errors stay near those of the direct sum, because a Fourier transfor
 
 The tile's size is the cheapest by the cost model among those that cut the output evenly. Tiles are taken in chunks, in three rounds:
 the real transform (pieces in parallel), then for each column frequency the complex one, the products and the way back (frequencies in
-parallel), then the real inverse. Only the halfway results of a chunk exist at once, and 3·a products' operands a thread.
+parallel), then the real inverse. Only the halfway results of a chunk exist at once, and 3·a products' operands a thread. Where the
+filters' frequencies would not fit either, output channels are taken block by block.
 
 Legend besides that of ``geometry.py``: v column frequency of B = ⌊b/2⌋ + 1, T tiles.
 """
@@ -21,12 +22,13 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..array import parallel_for
-from ..array.dtypes import as_dtype
+from ..array.dtypes import as_dtype, float32
 from . import dft
-from .blocks import padded_block
+from .blocks import even_ranges, padded_block
 from .cost import CALL, moved, product
 from .deliver import deliver, pieces
 from .epilogue import PLAIN
@@ -38,6 +40,8 @@ LARGEST = 40  # pixels of a tile's side
 PIECE = 16  # tiles of one task of the first and last round
 CHUNK = 96  # tiles that share the products, at most
 CAP = 32 << 20  # bytes of a chunk's halfway results, unless a single piece takes more
+FILTERS = 64 << 20  # bytes of the filters' halfway results and one column frequency, of a block of output channels
+KEPT = 256 << 20  # bytes of prepared filters: larger ones are transformed each time
 
 
 class Plan(NamedTuple):
@@ -76,6 +80,8 @@ class Fft(Algorithm):
 
     def prepare(self, backend, problem, w):
         p, dtype = plan(problem, "forward"), compute_dtype(w.dtype)
+        if 3 * p.a * p.B * w.size * dtype.itemsize > KEPT:
+            return None
         half = _filter_rows(backend, p, w.transpose(3, 2, 1, 0), dtype)
         filters = backend.empty((p.B, 3 * p.a, *half.shape[2:]), dtype)
         parallel_for(lambda v: _factors(backend, half[v], p, True, filters[v]), range(p.B))
@@ -92,54 +98,27 @@ class Fft(Algorithm):
         return _correlate(backend, g, p, dy, turned.reshape(*turned.shape[:3], -1), None, out, PLAIN)
 
     def grad_weight(self, backend, problem, dy, x, out=None):
-        xp, g, dtype = backend.xp, problem, compute_dtype(x.dtype)
-        p = plan(g, "grad_weight")
-        image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
-        deep, wide = g.C // g.groups, g.K // g.groups
-        total = backend.zeros((p.B, 2 * g.R, g.groups * wide * deep), dtype)
-        back = backend.asarray(dft.complex_inverse(g.R, p.a).astype(dtype.numpy))
-        for chunk, tiles in _chunks(g, p, dtype):
-            x_half = backend.workspace("fft.x", (p.B, 2, p.a, tiles, g.C), dtype)
-            y_half = backend.workspace("fft.y", (p.B, 2, p.th, tiles, g.K), dtype)
-
-            def read(entry, x_half=x_half, y_half=y_half):
-                piece, where = entry
-                _tiles_to_rows(backend, g, p, image, piece, (p.a, p.b), _origin(g), _part(x_half, where))
-                _tiles_to_rows(backend, g, p, gradient, piece, (p.th, p.tw), (0, 0), _part(y_half, where))
-
-            def multiply(v, x_half=x_half, y_half=y_half, tiles=tiles):
-                xs = _factors(backend, x_half[v].reshape(2 * p.a, tiles, g.C), p, False)
-                ys = _factors(backend, y_half[v].reshape(2 * p.th, tiles, g.K), p, True)
-                xs, ys = xs.reshape(3 * p.a, tiles, g.groups, deep), ys.reshape(3 * p.a, tiles, g.groups, wide)
-                sums = backend.workspace("fft.products", (3 * p.a, g.groups, wide, deep), dtype)
-                if deep == wide == 1:
-                    xs *= ys
-                    xp.add.reduce(xs, axis=1, out=sums[..., 0])
-                else:
-                    xp.matmul(ys.transpose(0, 2, 3, 1), xs.transpose(0, 2, 1, 3), out=sums)
-                total[v] += back @ sums.reshape(3 * p.a, -1)
-
-            parallel_for(read, chunk)
-            parallel_for(multiply, range(p.B))
-        last = backend.asarray(dft.real_inverse(g.S, p.b).astype(dtype.numpy))
-        dw = (last @ total.reshape(2 * p.B, -1)).reshape(g.S, g.R, g.K, deep).transpose(2, 3, 1, 0)
+        g, p = problem, plan(problem, "grad_weight")
         if out is None:
             out = backend.empty(g.w_shape, x.dtype, "channels_last")
-        out[...] = dw
+        for k0, k1 in _blocks(g, p, compute_dtype(x.dtype)):
+            out[k0:k1] = _sum_over_tiles(backend, replace(g, K=k1 - k0), p, dy[:, k0:k1], x)
         return out
 
     # ---- what it declares ----------------------------------------------------------------------------------------------
 
     def workspace(self, problem, dtype, which="forward"):
-        g = problem.transposed() if which == "grad_input" else problem
-        p, deep = plan(problem, which), g.C // g.groups
-        tiles = max((t for _, t in _chunks(g, p, compute_dtype(dtype))), default=0)
-        held = tiles * 2 * p.B * (p.a * g.C + p.th * g.K)  # the halfway results
-        products = 3 * p.a * (tiles * (g.C + g.K) + g.K * deep)
-        filters = 2 * p.B * g.R * g.K * deep
-        most = max((t.stop - t.start for chunk, _ in _chunks(g, p, compute_dtype(dtype)) for _, t in chunk), default=0)
-        block = most * (2 * p.a * p.b * g.C + p.th * p.tw * g.K * (2 if which == "grad_weight" else 1))
-        return (held + products + filters + block) * compute_dtype(dtype).itemsize
+        g, size = problem.transposed() if which == "grad_input" else problem, compute_dtype(dtype)
+        p = plan(problem, which)
+        deep, wide = g.C // g.groups, max(k1 - k0 for k0, k1 in _blocks(g, p, size))
+        chunks = _chunks(replace(g, K=wide), p, size)
+        tiles = max((t for _, t in chunks), default=0)
+        held = tiles * 2 * p.B * (p.a * g.C + p.th * wide)  # the halfway results
+        products = 3 * p.a * (tiles * (g.C + wide) + wide * deep)
+        filters = 2 * p.B * g.R * wide * deep
+        most = max((t.stop - t.start for chunk, _ in chunks for _, t in chunk), default=0)
+        block = most * (2 * p.a * p.b * g.C + p.th * p.tw * wide * (2 if which == "grad_weight" else 1))
+        return (held + products + filters + block) * size.itemsize
 
     def operations(self, problem, which="forward"):
         g, p = problem.transposed() if which == "grad_input" else problem, plan(problem, which)
@@ -200,7 +179,7 @@ def _cost(g, p, weight):
     chunks = -(-tiles // CHUNK)
     held, filters = tiles / chunks, g.K * deep
     rows, columns, count = (p.th, p.tw, tiles * g.K) if weight else (g.R, g.S, filters * chunks)
-    there = product(2 * p.B, p.a * tiles * g.C, p.b) + product(3 * p.a, tiles * g.C, 2 * p.a, p.B)
+    there = (product(2 * p.B, p.a * tiles * g.C, p.b) + product(3 * p.a, tiles * g.C, 2 * p.a, p.B)) * len(_blocks(g, p, float32))
     there += product(2 * p.B, rows * count, columns) + product(3 * p.a, count, 2 * rows, p.B)
     rows, columns, count = (g.R, g.S, filters * chunks) if weight else (p.th, p.tw, tiles * g.K)
     back = product(2 * rows, count, 3 * p.a, p.B) + product(columns, rows * count, 2 * p.B)
@@ -215,9 +194,22 @@ def _cost(g, p, weight):
 
 
 def _correlate(backend, g, p, x, taps, bias, out, epilogue, prepared=None):
-    """The correlation of x with ``taps`` (S, R, C/groups, K)."""
-    xp, dtype = backend.xp, compute_dtype(x.dtype)
+    """The correlation of x with ``taps`` (S, R, C/groups, K), block by block of output channels."""
     y = backend.empty(epilogue.shape(g), x.dtype, "channels_last") if out is None else out
+    for k0, k1 in _blocks(g, p, compute_dtype(x.dtype)):
+        part = slice(k0, k1)
+        follows = replace(
+            epilogue,
+            scale=None if epilogue.scale is None else epilogue.scale[part],
+            winners=None if epilogue.winners is None else epilogue.winners[:, part],
+        )
+        kept = None if prepared is None else prepared[..., part]
+        _correlate_block(backend, replace(g, K=k1 - k0), p, x, taps[..., part], None if bias is None else bias[part], y[:, part], follows, kept)
+    return y
+
+
+def _correlate_block(backend, g, p, x, taps, bias, y, epilogue, prepared):
+    xp, dtype = backend.xp, compute_dtype(x.dtype)
     image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
     winners = None if epilogue.winners is None else epilogue.winners.transpose(0, 2, 3, 1)
     deep, wide = g.C // g.groups, g.K // g.groups
@@ -259,7 +251,46 @@ def _correlate(backend, g, p, x, taps, bias, out, epilogue, prepared=None):
         parallel_for(read, chunk)
         parallel_for(multiply, range(p.B))
         parallel_for(write, chunk)
-    return y
+
+
+def _sum_over_tiles(backend, g, p, dy, x):
+    """The weight's gradient, (K, C/groups, R, S)."""
+    xp, dtype = backend.xp, compute_dtype(x.dtype)
+    image, gradient = x.transpose(0, 2, 3, 1), dy.transpose(0, 2, 3, 1)
+    deep, wide = g.C // g.groups, g.K // g.groups
+    total = backend.zeros((p.B, 2 * g.R, g.groups * wide * deep), dtype)
+    back = backend.asarray(dft.complex_inverse(g.R, p.a).astype(dtype.numpy))
+    for chunk, tiles in _chunks(g, p, dtype):
+        x_half = backend.workspace("fft.x", (p.B, 2, p.a, tiles, g.C), dtype)
+        y_half = backend.workspace("fft.y", (p.B, 2, p.th, tiles, g.K), dtype)
+
+        def read(entry, x_half=x_half, y_half=y_half):
+            piece, where = entry
+            _tiles_to_rows(backend, g, p, image, piece, (p.a, p.b), _origin(g), _part(x_half, where))
+            _tiles_to_rows(backend, g, p, gradient, piece, (p.th, p.tw), (0, 0), _part(y_half, where))
+
+        def multiply(v, x_half=x_half, y_half=y_half, tiles=tiles):
+            xs = _factors(backend, x_half[v].reshape(2 * p.a, tiles, g.C), p, False)
+            ys = _factors(backend, y_half[v].reshape(2 * p.th, tiles, g.K), p, True)
+            xs, ys = xs.reshape(3 * p.a, tiles, g.groups, deep), ys.reshape(3 * p.a, tiles, g.groups, wide)
+            sums = backend.workspace("fft.products", (3 * p.a, g.groups, wide, deep), dtype)
+            if deep == wide == 1:
+                xs *= ys
+                xp.add.reduce(xs, axis=1, out=sums[..., 0])
+            else:
+                xp.matmul(ys.transpose(0, 2, 3, 1), xs.transpose(0, 2, 1, 3), out=sums)
+            total[v] += back @ sums.reshape(3 * p.a, -1)
+
+        parallel_for(read, chunk)
+        parallel_for(multiply, range(p.B))
+    last = backend.asarray(dft.real_inverse(g.S, p.b).astype(dtype.numpy))
+    return (last @ total.reshape(2 * p.B, -1)).reshape(g.S, g.R, g.K, deep).transpose(2, 3, 1, 0)
+
+
+def _blocks(g, p, dtype):
+    """Ranges of output channels whose filters fit :data:`FILTERS`; groups are small and stay together."""
+    channel = (2 * p.B * g.R + 3 * p.a) * (g.C // g.groups) * dtype.itemsize
+    return even_ranges(g.K, max(16, FILTERS // channel)) if g.groups == 1 else [(0, g.K)]
 
 
 def _chunks(g, p, dtype):

@@ -50,7 +50,7 @@ class Gemm1x1(Algorithm):
         rows = g.N * g.P * g.Q / work
         sides = {"forward": (rows, wide, deep), "grad_input": (rows, deep, wide), "grad_weight": (wide, deep, rows)}[which]
         copied = 0 if _plain(g) and g.groups == 1 else g.N * g.P * g.Q * (g.C + g.K)
-        return product(*sides, work * g.groups) + moved(copied) + 2 * CALL * work * g.groups
+        return product(*sides, work * g.groups) + moved(copied + g.K * deep) + 2 * CALL * work * g.groups
 
     def error_bound(self, problem, dtype, which="forward"):
         return sum_bound(terms(problem, which), dtype)

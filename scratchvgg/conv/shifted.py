@@ -15,6 +15,7 @@ partial results are left to add, and the products are S times as deep.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from ..array import parallel_for
@@ -47,8 +48,8 @@ class Shifted(Algorithm):
     def workspace(self, problem, dtype, which="forward"):
         g = problem.transposed() if which == "grad_input" else problem
         deep, wide = g.C // g.groups, g.K // g.groups
-        pixels = max((_grid(g, piece)[3] for piece in _pieces(g, dtype)), default=0)
-        numbers = pixels * (deep + wide) + g.K * deep * g.S if which == "grad_weight" else pixels * (deep + 2 * wide)
+        pixels = max((math.prod(_grid(g, piece)[:3]) for piece in _pieces(g, dtype)), default=0)
+        numbers = pixels * (deep + wide) + wide * deep * g.S if which == "grad_weight" else pixels * (deep + 2 * wide)
         return numbers * compute_dtype(dtype).itemsize
 
     def cost(self, problem, dtype, which="forward"):
@@ -57,10 +58,10 @@ class Shifted(Algorithm):
         if not work:
             return 0.0
         deep, wide, span = g.C // g.groups, g.K // g.groups, _span(g)
-        pixels = sum(_grid(g, piece)[3] for piece in work)
+        pixels = sum(length for *_, length in (_grid(g, piece) for piece in work))
         rows, sums = pixels / len(work) / span, g.R * g.S // span
         sides = (wide, span * deep, rows) if which == "grad_weight" else (rows, wide, span * deep)
-        added = len(work) * g.R * g.S * wide * deep if which == "grad_weight" else pixels * wide * (sums - 0.5)
+        added = len(work) * g.R * g.S * wide * deep if which == "grad_weight" else pixels * wide * (sums - 0.5) + 3 * g.R * g.S * wide * deep
         calls = len(work) * g.groups * (g.R * g.S * (2 if which == "grad_weight" else 1) + sums + 2)
         return product(*sides, len(work) * g.groups * g.R * g.S) + moved(g.groups * (added + pixels * (deep + wide))) + CALL * calls
 
