@@ -332,7 +332,7 @@ class Winograd(Algorithm):
         pieces = len(self._pieces(g, max(1, tiles // TASKS)) if few else self._pieces(g))
         products = squares * (-(-tiles // TILES) if few else pieces)
         filters = moved((7 if which == "forward" else 5) * squares * g.C * g.K)
-        return product(tiles * squares / products, g.K, g.C, products) + transforms + filters + CALL * (36 * pieces + 50)
+        return product(tiles * squares / products, g.K, g.C, products, packed=False) + transforms + filters + CALL * (36 * pieces + 50)
 
     def prepare_cost(self, problem, dtype):
         return moved(6 * self.n**2 * problem.C * problem.K) + 30 * CALL
