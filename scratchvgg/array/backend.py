@@ -18,6 +18,7 @@ from .device import Device
 from .dtypes import as_dtype
 
 _FACTORIES: dict[str, Callable[[Device], Backend]] = {}
+_VIEWS = 256  # of one scratch buffer that are remembered
 
 
 class Backend(ABC):
@@ -71,7 +72,7 @@ class NumpyBackend(Backend):
 
     def __init__(self, device: Device):
         super().__init__(device)
-        self._scratch = threading.local()
+        self._scratch, self._views = threading.local(), threading.local()
 
     def empty(self, shape, dtype, layout="contiguous"):
         dtype = as_dtype(dtype).numpy
@@ -88,13 +89,18 @@ class NumpyBackend(Backend):
         return np.zeros(shape, dtype)
 
     def workspace(self, tag, shape, dtype):
-        dtype = as_dtype(dtype).numpy
+        key, views = (tuple(shape), dtype), self._views.__dict__.setdefault(tag, {})
+        if key in views:  # asked for thousands of times a second, by tiles
+            return views[key]
+        dtype, held = as_dtype(dtype).numpy, self._scratch.__dict__
         size = math.prod(shape) * dtype.itemsize
-        held = self._scratch.__dict__
         buffer = held.get(tag)
+        if buffer is None or buffer.nbytes < size or len(views) >= _VIEWS:
+            views.clear()
         if buffer is None or buffer.nbytes < size:
             buffer = held[tag] = np.empty(size, np.uint8)
-        return buffer[:size].view(dtype).reshape(shape)
+        views[key] = view = buffer[:size].view(dtype).reshape(shape)
+        return view
 
     def asarray(self, value, dtype=None):
         return np.asarray(value, None if dtype is None else as_dtype(dtype).numpy)

@@ -65,3 +65,6 @@ def test_workspace_is_reused_and_grows():
     again = backend.workspace("test", (2,), "float64")
     assert again.__array_interface__["data"] == small.__array_interface__["data"]
     assert backend.workspace("test", (1000,), "float64").size == 1000
+    grown = backend.workspace("test", (3, 4), "float32")
+    assert grown.__array_interface__["data"] == backend.workspace("test", [1000], "float64").__array_interface__["data"]
+    assert {backend.workspace("test", (n,), "uint8").size for n in range(1000)} == set(range(1000))  # more shapes than are remembered
