@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import nn
+from .. import conv, nn
 from ..autograd import inference_mode, ops
 
 
@@ -31,7 +31,7 @@ def summarize(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> d
     for name, module in model.named_modules():
         if not list(module.children()):
             module.register_forward_hook(_note(name, batch, layers, seen))
-    with inference_mode():
+    with inference_mode(), conv.cache_filters(False):  # used once
         model(ops.zeros(1, *input_shape[1:]))
     parameters = list(model.parameters())
     return {
