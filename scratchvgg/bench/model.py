@@ -150,7 +150,7 @@ def measure(rows: Sequence[Row] = DEFAULT, *, against: str | None = None, second
         seconds, rounds: of each side, see :func:`~scratchvgg.bench.timing.interleave`.
         with_memory: measure the peak memory too, in fresh processes.
         with_error: compare the logits with float64 (PyTorch's, or with none there ours).
-        on_row: called with each row when it is there.
+        on_row: called with each row when its times are there.
         progress: told what is going on.
 
     Returns:
@@ -173,15 +173,14 @@ def measure(rows: Sequence[Row] = DEFAULT, *, against: str | None = None, second
     try:
         for row in rows:
             entry, report["interrupted"] = _measure_row(row, against, seconds, rounds, with_error, functools.partial(_tell, progress, row.title))
-            if not report["interrupted"] and with_memory:
-                for library in ("ours", "torch")[: 1 + (against == "torch")]:
-                    progress(f"{row.title}: peak memory of {library}, in a process of its own")
-                    entry[library] |= memory.measure(library, **asdict(row), layout=entry[library].get("layout", "NCHW"))
             if entry["ours"]["rounds"] and (against is None or "seconds" in entry["torch"]):
                 report["rows"].append(entry)
                 on_row(entry)
             if report["interrupted"]:
                 break
+            for library in ("ours", "torch")[: 1 + (against == "torch")] if with_memory else ():
+                progress(f"{row.title}: peak memory of {library}, in a process of its own")
+                entry[library] |= memory.measure(library, **asdict(row), layout=entry[library].get("layout", "NCHW"))
     except KeyboardInterrupt:
         report["interrupted"] = True
     report["machine"]["others"] = others.share()
