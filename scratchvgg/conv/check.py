@@ -194,8 +194,12 @@ class _Wrong(Exception):
     """Carries (pass, message) out of a case."""
 
 
-class _Watched(NumpyBackend):
-    """A backend that remembers how much scratch each thread asked for."""
+class WatchedBackend(NumpyBackend):
+    """A CPU backend that remembers how much scratch each thread asked for.
+
+    Attributes:
+        asked: (thread, tag) → bytes.
+    """
 
     def __init__(self):
         super().__init__(CPU)
@@ -283,7 +287,7 @@ def _examine(algorithm: Algorithm, g, dtype, arrange, seed, report):
     for which, call in calls.items():
         bound = _declared(algorithm, g, dtype, which)
         allowed = (bound + Direct().error_bound(g, "float64", which)) * sizes[which] + float(np.finfo(dtype).smallest_subnormal)
-        backend = _Watched()
+        backend = WatchedBackend()
         got = _call(which, lambda call=call, backend=backend: call(backend))
         _check_unchanged(which, given, kept)
         _compare(which, got, truth[which], dtype, allowed)
@@ -295,7 +299,7 @@ def _examine(algorithm: Algorithm, g, dtype, arrange, seed, report):
         if backend.most() > limit:
             raise _Wrong(which, f"a thread took {backend.most()} bytes of scratch; workspace() declares {algorithm.workspace(g, dtype, which)}")
         out = arrange(np.full(truth[which].shape, np.nan, dtype))
-        if _call(which, lambda call=call, out=out: call(_Watched(), out=out)) is not out:
+        if _call(which, lambda call=call, out=out: call(WatchedBackend(), out=out)) is not out:
             raise _Wrong(which, "with out= it returned another array")
         _compare(which, out, truth[which], dtype, allowed, "with out=: ")
         _check_unchanged(which, given, kept)
@@ -310,7 +314,7 @@ def _check_unchanged(which, given, kept):
 
 def _check_forward(algorithm, g, x, w, bias, dtype, y, size):
     """Without bias, with prepared filters, with an epilogue."""
-    backend = _Watched()
+    backend = WatchedBackend()
     allowed = (2 * algorithm.error_bound(g, dtype) + Direct().error_bound(g, "float64")) * size + float(np.finfo(dtype).smallest_subnormal)
     if as_dtype(dtype).itemsize < 4:
         allowed *= 2  # sums that are only rounded after the epilogue, and those rounded before

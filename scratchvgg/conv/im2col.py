@@ -41,8 +41,21 @@ class Im2col(Algorithm):
         return as_dtype(dtype).is_floating_point
 
     def workspace(self, problem, dtype, which="forward"):
-        tile = max((n1 - n0) * (p1 - p0) for n0, n1, p0, p1 in tiles(problem, compute_dtype(dtype).itemsize))
-        return tile * problem.Q * problem.R * problem.S * (problem.C // problem.groups) * compute_dtype(dtype).itemsize
+        g, size = problem, compute_dtype(dtype).itemsize
+        strided = which == "grad_input" and (g.stride != (1, 1) or min(p for side in g.transposed().padding for p in side) < 0)
+        if which == "grad_input" and not strided:
+            g = g.transposed()
+        deep, width = g.C // g.groups, g.W + sum(g.padding[1])
+        in_place = which == "grad_weight" or strided or (g.groups == 1 and as_dtype(dtype).itemsize == size)
+
+        def held(n, p):  # columns, the pixels under them, sums on their way into another dtype or between other groups
+            pixels = n * ((p - 1) * g.stride[0] + g.rows) * width * deep
+            return n * p * g.Q * (g.R * g.S * deep + (0 if in_place else g.K)) + (0 if strided else pixels)
+
+        most = max((held(n1 - n0, p1 - p0) for n0, n1, p0, p1 in tiles(g, size)), default=0)
+        if strided:
+            most += max((n1 - n0 for n0, n1 in image_pieces(g, size)), default=0) * (g.H + sum(g.padding[0])) * width * g.C
+        return most * size
 
     def cost(self, problem, dtype, which="forward"):
         g, deep = problem, problem.C // problem.groups

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from scratchvgg.array import CPU, get_num_threads, set_num_threads
+from scratchvgg.array import get_num_threads, set_num_threads
 from scratchvgg.conv import PASSES, Problem, algorithms, choose, get, im2col, register
+from scratchvgg.conv.check import WatchedBackend
 from scratchvgg.conv.registry import Algorithm
 
 from .common import (
@@ -148,10 +149,9 @@ def test_workspace_is_what_is_used(algorithm, name, dtype):
             ("grad_input", lambda b: a.grad_input(b, g, dy, w)),
             ("grad_weight", lambda b: a.grad_weight(b, g, dy, x)),
         ):
-            fresh = type(backend)(CPU)
-            compute(fresh)
-            used = [held.nbytes for held in fresh._scratch.__dict__.values()]
-            assert sum(used) <= 2 * a.workspace(g, dtype, which) + 65536, f"{which}: {fresh._scratch.__dict__.keys()}"
+            watched = WatchedBackend()
+            compute(watched)
+            assert watched.most() <= 2 * a.workspace(g, dtype, which) + 65536, f"{which}: {watched.asked}"
     finally:
         set_num_threads(before)
 
