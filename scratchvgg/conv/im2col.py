@@ -55,6 +55,8 @@ class Im2col(Algorithm):
         most = max((held(n1 - n0, p1 - p0) for n0, n1, p0, p1 in tiles(g, size)), default=0)
         if strided:
             most += max((n1 - n0 for n0, n1 in image_pieces(g, size)), default=0) * (g.H + sum(g.padding[0])) * width * g.C
+        if which == "grad_weight":
+            most += g.K // g.groups * g.R * g.S * deep
         return most * size
 
     def cost(self, problem, dtype, which="forward"):

@@ -138,7 +138,7 @@ def test_same_bits_on_any_number_of_threads(monkeypatch, algorithm, name, dtype)
 
 @pytest.mark.parametrize("algorithm, name, dtype", supported(problems=LARGER, dtypes=["float32", "float64", "float16"]))
 def test_workspace_is_what_is_used(algorithm, name, dtype):
-    """All scratch that a thread holds, small buffers aside, is at most twice what is declared (usually less than that)."""
+    """All scratch that a thread holds, small buffers aside, is at most 1.2 times what is declared."""
     g, a = LARGER[name], get(algorithm)
     x, w, dy, bias = operands(g, dtype)
     before = get_num_threads()
@@ -151,7 +151,7 @@ def test_workspace_is_what_is_used(algorithm, name, dtype):
         ):
             watched = WatchedBackend()
             compute(watched)
-            assert watched.most() <= 2 * a.workspace(g, dtype, which) + 65536, f"{which}: {watched.asked}"
+            assert watched.most() <= 1.2 * a.workspace(g, dtype, which) + 65536, f"{which}: {watched.asked}"
     finally:
         set_num_threads(before)
 
