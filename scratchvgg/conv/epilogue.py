@@ -14,7 +14,7 @@ from typing import Any
 
 from ..array import parallel_for, ranges
 
-_ROW = 1 << 13  # numbers of a row of zeros
+_ROW, _LINE = 1 << 14, 1 << 16  # zeros at hand for dense memory, and for lines of it at most
 _TILE = 1 << 17  # numbers of a convolution's output that one task takes, about
 
 
@@ -113,17 +113,19 @@ def rectify(xp, x, out) -> None:
     NumPy's maximum of two arrays is vectorised and that of an array and a number is not (three times slower in cache): a row of zeros
     takes the number's place where memory runs along the last axis.
     """
-    flat = x.flags.c_contiguous and out.flags.c_contiguous and x.size % _ROW == 0
-    if flat:
-        x, out = x.reshape(-1, _ROW), out.reshape(-1, _ROW)
+    whole = x.size // _ROW * _ROW
+    if whole and x.flags.c_contiguous and out.flags.c_contiguous:
+        x, out = x.reshape(-1), out.reshape(-1)
+        xp.maximum(x[:whole].reshape(-1, _ROW), _zeros(xp, x.dtype)[:_ROW], out=out[:whole].reshape(-1, _ROW))
+        x, out = x[whole:], out[whole:]
     length = x.shape[-1] if x.ndim else 0
-    straight = 16 <= length <= _ROW and x.strides[-1] == out.strides[-1] == x.itemsize
+    straight = 16 <= length <= _LINE and x.strides[-1] == out.strides[-1] == x.itemsize
     xp.maximum(x, _zeros(xp, x.dtype)[:length] if straight else 0, out=out)
 
 
 @functools.cache
 def _zeros(xp, dtype):
-    zeros = xp.zeros(_ROW, dtype)
+    zeros = xp.zeros(_LINE, dtype)
     zeros.flags.writeable = False
     return zeros
 

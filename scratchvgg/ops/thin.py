@@ -16,6 +16,7 @@ from ..conv.blocks import small_product
 _MOST = 32  # rows; with more, packing pays for itself
 _LEAST = 4  # rows of the weight in a block, at least; a block of which sums are kept has more:
 _TALL = 32
+_TILE = 1 << 17  # numbers of a result that one task writes
 _WORK = 1 << 24  # multiplications below which all this does not matter
 
 
@@ -62,6 +63,9 @@ def transposed_times(xp, a, b):
     """aᵀ · b for a (n, F) and b (n, K) → (F, K)."""
     n, k = b.shape
     out = xp.empty((a.shape[1], k), a.dtype)
+    if n == 1 and out.size >= _WORK:  # nothing to add up
+        parallel_for(lambda rows: xp.multiply(a[0, slice(*rows), None], b, out=out[slice(*rows)]), ranges(len(out), max(1, _TILE // k)))
+        return out
     if not _thin(xp, n, out) or n * k * _LEAST > small_product():
         return xp.matmul(a.T, b, out=out)
     parallel_for(lambda rows: xp.matmul(a[:, slice(*rows)].T, b, out=out[slice(*rows)]), ranges(len(out), small_product() // (n * k)))
