@@ -68,7 +68,7 @@ class Im2col(Algorithm):
         m, n, k = sides.get(which, (column, g.K // g.groups, rows))
         columns, results = pixels * g.groups * (k if which != "grad_weight" else column), pixels * (g.C if which == "grad_input" else g.K)
         filters = g.K * column * (7 if which == "grad_input" else 1)  # turned there
-        return product(m, n, k, len(work) * g.groups) + moved(columns + 2 * results + filters) + CALL * (4 * len(work) + 40)
+        return product(m, n, k, len(work) * g.groups) + moved(columns + 2 * results + filters) + CALL * (4 * len(work) * g.groups + 40)
 
     def error_bound(self, problem, dtype, which="forward"):
         return sum_bound(terms(problem, which), dtype)
