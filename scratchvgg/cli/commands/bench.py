@@ -10,11 +10,11 @@ from ..text import table
 
 SUMMARY = "time and error of every convolution algorithm, and of whole nets, PyTorch beside"
 DESCRIPTION = """
-Measure, with what makes a time mean something: all sides in turn in one process, medians and spread, threads and precision of each, the
-error against float64 beside the bound, and the rates of this machine. Ctrl-C keeps what is measured.
+Measure, with what makes a time mean something: all sides in turn in one process, medians and spread, threads and precision
+of each, the error against float64 beside the bound, and the rates of this machine. Ctrl-C keeps what is measured.
 
   bench conv    one convolution at a time: every layer of a net (or --problem), pass and algorithm, with a roofline picture
-  bench model   whole nets: inference, training step, peak memory, error of the logits; --scaling: time against batch and pixels
+  bench model   whole nets: inference, training step, peak memory, error; --scaling: time against batch and pixels
 """
 EXAMPLES = """
 scratchvgg bench conv --against torch         every layer of VGG-16, about three minutes
