@@ -61,7 +61,7 @@ class Shifted(Algorithm):
         pixels = sum(length for *_, length in (_grid(g, piece) for piece in work))
         rows, sums = pixels / len(work) / span, g.R * g.S // span
         sides = (wide, span * deep, rows) if which == "grad_weight" else (rows, wide, span * deep)
-        added = len(work) * g.R * g.S * wide * deep if which == "grad_weight" else pixels * wide * (sums - 0.5) + 3 * g.R * g.S * wide * deep
+        added = len(work) * g.R * g.S * wide * deep if which == "grad_weight" else pixels * wide * (sums - 0.5) + 5 * g.R * g.S * wide * deep
         calls = len(work) * g.groups * (g.R * g.S * (2 if which == "grad_weight" else 1) + sums + 2)
         return product(*sides, len(work) * g.groups * g.R * g.S) + moved(g.groups * (added + pixels * (deep + wide))) + CALL * calls
 
