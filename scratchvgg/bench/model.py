@@ -79,8 +79,8 @@ def images_of(row: Row) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((row.batch, 3, row.size, row.size), np.float32), rng.integers(0, 10, row.batch)
 
 
-def our_step(model: nn.Module, row: Row) -> Callable:
-    """A call that does one inference or one training step."""
+def our_step(model: nn.Module, row: Row, optimizer: optim.Optimizer | None = None) -> Callable:
+    """A call that does one inference or one training step; ``optimizer``: one that the model has already."""
     images, labels = map(tensor, images_of(row))
     if row.mode == "inference":
         model.eval()
@@ -91,7 +91,7 @@ def our_step(model: nn.Module, row: Row) -> Callable:
 
         return infer
     model.train()
-    optimizer = optim.SGD(model.parameters(), **SGD)
+    optimizer = optimizer or optim.SGD(model.parameters(), **SGD)
 
     def step():
         optimizer.zero_grad()
@@ -103,7 +103,7 @@ def our_step(model: nn.Module, row: Row) -> Callable:
     return step
 
 
-def torch_step(model, row: Row, layout: str) -> Callable:
+def torch_step(model, row: Row, layout: str, optimizer=None) -> Callable:
     """The same in PyTorch."""
     torch = torch_side.require()
     images, labels = map(torch.from_numpy, images_of(row))
@@ -117,7 +117,7 @@ def torch_step(model, row: Row, layout: str) -> Callable:
 
         return infer
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), **SGD)
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), **SGD)
 
     def step():
         optimizer.zero_grad()

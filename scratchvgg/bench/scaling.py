@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import conv
+from .. import conv, optim
 from ..array import get_num_threads
 from . import machine, torch_side
-from .model import Row, our_step, torch_step
+from .model import SGD, Row, our_step, torch_step
 from .problems import build_net, layers_of
 from .timing import Timings, interleave
 
@@ -56,10 +56,13 @@ def measure(net: str = "vgg16", *, mode: str = "inference", batches: Sequence[in
         for library in ("ours", "torch") if against == "torch" else ("ours",):
             layout = "channels_last" if mode == "inference" else "NCHW"
             theirs = torch_side.twin(model, layout=layout) if library == "torch" else None
+            # one optimizer for all rows: each holds as much memory as the weights
+            kind, net_of_it = (optim, model) if theirs is None else (torch_side.require().optim, theirs)
+            sgd = kind.SGD(net_of_it.parameters(), **SGD) if mode == "train" else None
             for along, rows in axes.items():
                 if not rows:
                     continue
-                sides = {row.title: our_step(model, row) if theirs is None else torch_step(theirs, row, layout) for row in rows}
+                sides = {row.title: our_step(model, row, sgd) if theirs is None else torch_step(theirs, row, layout, sgd) for row in rows}
                 timings = interleave(sides, rounds=rounds, progress=lambda text, library=library: progress(f"{library}: {text}"))
                 made = curve(library + (f" {layout}" if theirs is not None else ""), along, rows, timings)
                 if made["points"]:

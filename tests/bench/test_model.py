@@ -187,15 +187,16 @@ class TestScaling:
         assert square["exponent"] == pytest.approx(2.0) and "one image" in square["title"]
         assert np.isnan(scaling.exponent([]))
 
-    def test_measures_batch_and_pixels_of_both(self, torch):
-        report = scaling.measure(NET, batches=(1, 2), sizes=(32, 48), rounds=1, against="torch")
+    @pytest.mark.parametrize("mode", ["inference", "train"])
+    def test_measures_batch_and_pixels_of_both(self, torch, mode):
+        report = scaling.measure(NET, mode=mode, batches=(1, 2), sizes=(32, 48), rounds=1, against="torch")
         drawn = [(c["library"].split()[0], c["along"]) for c in report["curves"]]
         assert drawn == [("ours", "batch"), ("ours", "pixels"), ("torch", "batch"), ("torch", "pixels")]
         assert [(p["batch"], p["size"]) for p in report["curves"][0]["points"]] == [(1, 32), (2, 32)]
         assert [(p["batch"], p["size"]) for p in report["curves"][1]["points"]] == [(1, 32), (1, 48)]
 
     def test_interrupted(self, monkeypatch):
-        monkeypatch.setattr(scaling, "our_step", lambda net, row: (lambda: (_ for _ in ()).throw(KeyboardInterrupt)))
+        monkeypatch.setattr(scaling, "our_step", lambda *args: lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         report = scaling.measure(NET, batches=(1,), sizes=(32,), rounds=1)
         assert report["interrupted"] and report["curves"] == []
 

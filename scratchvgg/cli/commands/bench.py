@@ -69,7 +69,7 @@ def _configure_model(parser) -> None:
     parser.add_argument("--rounds", type=_positive, metavar="N", help="samples of each side (default: by --seconds; --scaling: 3)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure the peak memory")
     parser.add_argument("--no-error", action="store_true", help="do not compare with float64")
-    _common(parser, "seconds of each side of a line (default: 10)", 10.0)
+    _common(parser, "seconds of each side of a line (default: 6)", 6.0)
 
 
 def _common(parser, seconds_help, seconds) -> None:
