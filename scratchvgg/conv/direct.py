@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from ..array.dtypes import as_dtype
 from .errors import sum_bound, terms, unit_roundoff
 from .registry import Algorithm, register
 
@@ -18,7 +19,7 @@ class Direct(Algorithm):
     name = "direct"
 
     def supports(self, problem, dtype):
-        return True
+        return as_dtype(dtype).is_floating_point
 
     def workspace(self, problem, dtype, which="forward"):
         return 0
