@@ -14,8 +14,8 @@ from ..array import parallel_for, ranges
 from ..conv.blocks import small_product
 
 _MOST = 32  # rows; with more, packing pays for itself
-_LEAST = 4  # rows of the weight in a block, at least; a block of which sums are kept has more:
-_TALL = 32
+_LEAST, _TALL = 4, 32  # rows of the weight in a block, at least; in a block that adds to sums
+_DEEP = 8192  # products added up one after the other, at most: a small product is one running sum
 _TILE = 1 << 17  # numbers of a result that one task writes
 _WORK = 1 << 24  # multiplications below which all this does not matter
 
@@ -26,7 +26,8 @@ def times_transposed(xp, a, w):
     if not _thin(xp, n, w):
         return xp.matmul(a, w.T)
     out = xp.empty((n, len(w)), a.dtype)
-    deep = min(k, small_product() // (n * _LEAST))
+    deep = min(_DEEP, small_product() // (n * _LEAST))
+    deep = -(-k // -(-k // deep))  # even pieces of the sums
 
     def block(rows):
         where = slice(*rows)

@@ -52,26 +52,20 @@ def test_ties_and_no_parameters(pool):
 
 @pytest.mark.parametrize("pool", [False, True])
 def test_against_torch(torch, pool):
-    ours = run(batch_norm_relu, (4, 3, 7, 8), True, pool)
-
-    def theirs(x, mean, var, weight, bias, training, pool):
-        made = [torch.tensor(t.detach().numpy(), requires_grad=t.requires_grad) for t in (x, mean, var, weight, bias)]
-        y = torch.relu(torch.nn.functional.batch_norm(*made, training))
-        return made, torch.nn.functional.max_pool2d(y, 2) if pool else y
-
-    seen = []
-
-    def note(x, mean, var, weight, bias, training, pool):
-        seen.append(theirs(x, mean, var, weight, bias, training, pool))
-        return batch_norm_relu(x, mean, var, weight, bias, training, pool=pool)
-
-    run(note, (4, 3, 7, 8), True, pool)
-    (x, mean, var, weight, bias), y = seen[0]
     rng = np.random.default_rng(3)
-    rng.normal(size=3), rng.random(3)
-    y.backward(torch.tensor(rng.normal(size=tuple(y.shape))))
-    for a, b in zip(ours, (y.detach(), x.grad, weight.grad, bias.grad, mean, var), strict=True):
-        np.testing.assert_allclose(a, b.numpy(), rtol=1e-11, atol=1e-12)
+    arrays = [rng.normal(size=s) for s in ((4, 3, 7, 8), 3, 3, 3)] + [rng.random(3) + 0.5]
+    ours = [Tensor(a, requires_grad=i < 3) for i, a in enumerate(arrays)]
+    theirs = [torch.tensor(a, requires_grad=i < 3) for i, a in enumerate(arrays)]
+    x, weight, bias, mean, var = ours
+    y = batch_norm_relu(x, mean, var, weight, bias, True, pool=pool)
+    x, weight, bias, mean, var = theirs
+    z = torch.relu(torch.nn.functional.batch_norm(x, mean, var, weight, bias, True))
+    z = torch.nn.functional.max_pool2d(z, 2) if pool else z
+    g = rng.normal(size=y.shape)
+    y.backward(Tensor(g)), z.backward(torch.tensor(g))
+    pairs = [(y, z), *((a.grad, b.grad) for a, b in zip(ours[:3], theirs[:3], strict=True)), *zip(ours[3:], theirs[3:], strict=True)]
+    for a, b in pairs:
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-11, atol=1e-12)
 
 
 def test_gradients_only_where_wanted():
