@@ -57,8 +57,13 @@ def _lowest(xp, dtype):
 
 
 def _maximum(xp, windows, x, y):
-    y[...] = _lowest(xp, y.dtype)
-    for _, r, s in windows.offsets():
+    offsets = windows.offsets()
+    if not any(windows.padding):  # the first offset lies inside everywhere
+        y[...] = x[_slices(windows, 0, 0)[0]]
+        offsets = offsets[1:]
+    else:
+        y[...] = _lowest(xp, y.dtype)
+    for _, r, s in offsets:
         there, here = _slices(windows, r, s)
         xp.maximum(y[here], x[there], out=y[here])
 
@@ -76,7 +81,7 @@ def _maximum_and_winner(xp, windows: Windows, x, y, winner):
             best[...] = value
             winner[...] = 0
             continue
-        code = (value > best).astype(winner.dtype)
+        code = (value > best).view(xp.uint8).astype(winner.dtype, copy=False)
         code *= k
         xp.maximum(winner[here], code, out=winner[here])
         xp.maximum(best, value, out=best)
