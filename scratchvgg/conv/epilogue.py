@@ -15,7 +15,7 @@ from typing import Any
 from ..array import parallel_for, ranges
 
 _ROW, _LINE = 1 << 14, 1 << 16  # zeros at hand for dense memory, and for lines of it at most
-_TILE = 1 << 17  # numbers of a convolution's output that one task takes, about
+_SMALLEST, _LARGEST, _COUNT = 1 << 16, 1 << 19, 8  # numbers of a piece, and how many pieces there should be
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,16 @@ class Epilogue:
 
 
 def pieces(images, rows, row):
-    """Cut images of so many rows of ``row`` numbers into (n0, n1, p0, p1), whole images or rows of one, for the cache and the pool of threads."""
-    together = _TILE // max(1, rows * row)
+    """Cut images of so many rows of ``row`` numbers into (n0, n1, p0, p1), whole images or rows of one, for the pool of threads.
+
+    A piece is large beside the second cache and small beside the third: on smaller ones the array operations are so short that
+    threads wait for the interpreter's lock (measured: two threads then take longer than one).
+    """
+    tile = min(_LARGEST, max(_SMALLEST, images * rows * row // _COUNT))
+    together = tile // max(1, rows * row)
     if together:
         return [(n0, n1, 0, rows) for n0, n1 in ranges(images, together)]
-    return [(n, n + 1, p0, p1) for n in range(images) for p0, p1 in ranges(rows, _TILE // max(1, row))]
+    return [(n, n + 1, p0, p1) for n in range(images) for p0, p1 in ranges(rows, tile // max(1, row))]
 
 
 def rectify(xp, x, out) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 
-from ..array import as_dtype
+from ..array import as_dtype, parallel_for
 from ..autograd import Op, ops
+from ..conv.epilogue import pieces
 from .masked import masked
-from .windows import Windows, batched, layout_of, over_images, pool_windows
+from .windows import Windows, batched, layout_of, pool_windows
 
 
 class MaxPool2d(Op):
@@ -29,9 +30,9 @@ class MaxPool2d(Op):
         if return_indices or ctx.needs_input_grad[0]:
             winner = ctx.backend.empty(y.shape, "uint8" if math.prod(windows.kernel) <= 256 else "int32", ctx.layout)
             ctx.save(winner=winner)
-            over_images(lambda n: _maximum_and_winner(ctx.xp, windows, x[n], y[n], winner[n]), x)
+            _over_tiles(lambda part, there, here: _maximum_and_winner(ctx.xp, part, x[there], y[here], winner[here]), x, windows)
         else:
-            over_images(lambda n: _maximum(ctx.xp, windows, x[n], y[n]), x)
+            _over_tiles(lambda part, there, here: _maximum(ctx.xp, part, x[there], y[here]), x, windows)
         cut = 0 if ctx.unbatched else slice(None)
         return (y[cut], _indices(ctx.xp, windows, winner)[cut]) if return_indices else y[cut]
 
@@ -41,8 +42,27 @@ class MaxPool2d(Op):
         g = batched(g)
         make = ctx.backend.empty if _covers(ctx.windows) else ctx.backend.zeros
         gx = make(ctx.shape, g.dtype, ctx.layout)
-        over_images(lambda n: _scatter(ctx.xp, ctx.windows, g[n], winner[n], gx[n]), gx)
+        _over_tiles(lambda part, there, here: _scatter(ctx.xp, part, g[here], winner[here], gx[there]), gx, ctx.windows, apart=True)
         return gx[0] if ctx.unbatched else gx, None
+
+
+def _over_tiles(task, x, windows, apart=False):
+    """``task(windows of the tile, where in the input, where in the output)`` on the pool for tiles that fit the cache: some rows of windows.
+
+    Rows of windows stay together if they reach into vertical padding or, with ``apart``, if they share rows of the input.
+    """
+    (rows, width), out, (step, reach) = windows.size, windows.out[0], (windows.stride[0], (windows.kernel[0] - 1) * windows.dilation[0] + 1)
+    cut = windows.padding[0] == 0 and (out - 1) * step + reach <= rows and (step >= reach or not apart)
+
+    def tile(piece):
+        n0, n1, p0, p1 = piece
+        first, last = (p0 * step, rows if p1 == out else (p1 - 1) * step + reach) if cut else (0, rows)
+        part = windows._replace(size=(last - first, width), out=(p1 - p0, windows.out[1]))
+        task(part, (slice(n0, n1), slice(None), slice(first, last)), (slice(n0, n1), slice(None), slice(p0, p1)))
+
+    row = x.shape[1] * width * (step if cut else rows)
+    work = pieces(x.shape[0], out if cut else 1, row)
+    parallel_for(tile, work if cut else [(n0, n1, 0, out) for n0, n1, _, _ in work])
 
 
 def _slices(windows, r, s):
