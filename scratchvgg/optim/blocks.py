@@ -1,4 +1,4 @@
-"""Elementwise updates in blocks that stay in a core's cache.
+"""Elementwise updates in blocks that stay in the cache.
 
 An update such as Adam's is a dozen passes over its arrays. Done block by block it reads and writes main memory once, needs scratch for
 a block only (VGG-16's first linear layer alone has 392 MiB), and blocks run in parallel. No element depends on how they were cut.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..array import parallel_for, ranges
 
-BLOCK = 1 << 16  # elements: five float32 arrays of this size are 1.25 MiB
+BLOCK = 1 << 18  # elements; of smaller blocks the array operations are so short that threads wait for each other
 
 
 def blocks(arrays, size: int = BLOCK) -> Iterator[tuple]:

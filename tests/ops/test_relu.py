@@ -31,7 +31,7 @@ def test_nan_goes_through():
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
 def test_in_tiles(dtype, layout):
     torch = pytest.importorskip("torch")
-    x, g = np.random.default_rng(0).standard_normal((2, 7, 16, 60, 61)).astype(dtype)
+    x, g = np.random.default_rng(0).standard_normal((2, 7, 32, 60, 61)).astype(dtype)
     if layout == "channels_last":
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     elif layout == "strided":
@@ -56,7 +56,7 @@ def test_integers_pass_and_bools_do_not():
 
 
 def test_in_place_on_memory_with_gaps():
-    whole = np.random.default_rng(0).standard_normal((4, 6, 40, 400))
+    whole = np.random.default_rng(0).standard_normal((8, 12, 40, 400))
     t = sv.from_numpy(whole.copy())
     expected = whole.copy()
     expected[:, ::2, 1:, ::-2] = np.maximum(expected[:, ::2, 1:, ::-2], 0)
