@@ -95,14 +95,14 @@ def test_layers_with_a_forward_of_their_own_are_called():
     assert operations(model, batch()) == ["conv2d", "max_pool2d"]
 
 
-@pytest.mark.parametrize("model", [
-    stage(padding_mode="reflect"),
-    nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh()).to("float64"),
-    nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)).to("float64"),
-    nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)),
+@pytest.mark.parametrize("make", [
+    lambda: stage(padding_mode="reflect"),
+    lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh()).to("float64"),
+    lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)).to("float64"),
+    lambda: nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)),
 ], ids=["padding mode", "another activation", "pool first", "no convolution"])
-def test_left_alone(model):
-    assert not {"conv2d_relu", "batch_norm_relu"} & set(operations(model, batch()))
+def test_left_alone(make):
+    assert not {"conv2d_relu", "batch_norm_relu"} & set(operations(make(), batch()))
 
 
 @pytest.mark.parametrize("pool", [
@@ -138,21 +138,26 @@ def test_the_layers_algorithm_is_taken():
     assert used == ["winograd2x2"]
 
 
-def nets():
-    small = [4, "M", 8, 8, "M"]
-    for norm in (False, True):
-        layers = sv.models.vgg.make_layers(small, norm)
-        yield f"features{'_bn' * norm}", layers
-        yield f"slice{'_bn' * norm}", layers[:5]
+def features(norm, last=None):
+    return lambda: sv.models.vgg.make_layers([4, "M", 8, 8, "M"], norm)[:last]
+
+
+def one_layer_twice():
     conv = nn.Conv2d(3, 3, 3, padding=1)
-    yield "one layer twice", nn.Sequential(conv, nn.ReLU(inplace=True), conv, nn.ReLU(), nn.MaxPool2d(2))
-    yield "grouped", nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, dilation=2, bias=False), nn.ReLU(), nn.MaxPool2d((2, 2)))
+    return nn.Sequential(conv, nn.ReLU(inplace=True), conv, nn.ReLU(), nn.MaxPool2d(2))
 
 
-@pytest.mark.parametrize(("name", "net"), list(nets()), ids=lambda value: value if isinstance(value, str) else "")
+NETS = {
+    "features": features(False), "features_bn": features(True), "slice": features(False, 5), "slice_bn": features(True, 5),
+    "one layer twice": one_layer_twice,
+    "grouped": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, dilation=2, bias=False), nn.ReLU(), nn.MaxPool2d((2, 2))),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("training", [True, False])
-def test_values_gradients_and_statistics_are_those_of_the_layers(name, net, training):
-    net.to("float64").train(training)
+def test_values_gradients_and_statistics_are_those_of_the_layers(name, training):
+    net = NETS[name]().to("float64").train(training)
     start = {k: v.clone() for k, v in net.state_dict().items()}
     outcomes = []
     for fused in (False, True):
