@@ -21,6 +21,9 @@ def small_product() -> int:
 ROWS = 12
 """Rows that the AVX-512 kernel takes at a time."""
 
+DEPTH = 512
+"""Products added up one after the other, at most."""
+
 
 def padded_block(backend, tag, image, images, rows, columns, dtype):
     """A zero-bordered copy of part of an NHWC ``image``.
@@ -62,22 +65,34 @@ def panel_width(rows: int, depth: int, width: int) -> int:
 def panels(xp, matrix):
     """A (depth, width) matrix as (panels, depth, width / panels), each panel one piece of memory, for :func:`multiply`."""
     depth, width = matrix.shape
-    wide = min(panel_width(ROWS, depth, width), width)
+    wide = min(panel_width(ROWS, min(depth, DEPTH), width), width)
     return xp.ascontiguousarray(matrix.reshape(depth, width // wide, wide).swapaxes(0, 1))
 
 
-def multiply(xp, a, filters, out) -> None:
+def multiply(backend, a, filters, out) -> None:
     """out = a · matrix for a (rows, depth), ``filters = panels(matrix)`` and out (rows, width), as many small products.
 
-    ``a`` and ``out`` may have any distance between rows, but no other strides.
+    Long sums are added up in stretches of :data:`DEPTH` products, as BLAS does in large products: their rounding error grows with the
+    square root of a stretch, not of the whole. ``a`` and ``out`` may have any distance between rows, but no other strides.
     """
+    xp, (_, depth, wide) = backend.xp, filters.shape
+    if small_product() == 0 or (len(filters) == 1 and len(a) * depth * wide <= small_product() and depth <= DEPTH):
+        xp.matmul(a, filters[0], out=out)
+        return
+    stretches = even_ranges(depth, DEPTH)
+    for number, (start, end) in enumerate(stretches):
+        target = out if number == 0 else backend.workspace("blocks.stretch", out.shape, out.dtype)
+        _strips(xp, a[:, start:end], filters[:, start:end], target)
+        if number:
+            out += target
+
+
+def _strips(xp, a, filters, out):
+    """out = a · matrix, so many rows at a time that each product with a panel is small."""
     count, depth, wide = filters.shape
     rows = len(a)
-    strip = min(rows, small_product() // max(1, depth * wide) // ROWS * ROWS, 8 * ROWS)
-    if strip < ROWS:
-        xp.matmul(a, filters, out=out.reshape(rows, count, wide).swapaxes(0, 1))
-        return
-    whole = rows // strip * strip
+    strip = min(rows, max(ROWS, small_product() // max(1, depth * wide) // ROWS * ROWS), 8 * ROWS)
+    whole = rows // max(1, strip) * strip
     for part in (slice(0, whole), slice(whole, rows)):
         some, target = a[part], out[part]
         if not len(some):

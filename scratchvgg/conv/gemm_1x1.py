@@ -70,7 +70,7 @@ class Gemm1x1(Algorithm):
             block = result[n0:n1, p0:p1] if whole else backend.workspace("gemm_1x1.y", shape, dtype)
             for group, matrix in enumerate(filters):
                 seen = _seen(backend, g, image[..., group * deep : (group + 1) * deep], piece, dtype)
-                multiply(xp, seen, matrix, block.reshape(-1, g.K)[:, group * wide : (group + 1) * wide])
+                multiply(backend, seen, matrix, block.reshape(-1, g.K)[:, group * wide : (group + 1) * wide])
             if whole:
                 deliver(backend, epilogue, block, bias, block)
             else:
@@ -97,7 +97,7 @@ class Gemm1x1(Algorithm):
             for group, matrix in enumerate(filters):
                 part = _rows(backend, "gemm_1x1.y", gradient[outputs][..., group * wide : (group + 1) * wide], dtype)
                 block = target.reshape(-1, g.C) if whole else backend.workspace("gemm_1x1.x", (len(part), deep), dtype)
-                multiply(xp, part, matrix, block)
+                multiply(backend, part, matrix, block)
                 if not whole:
                     target[..., group * deep : (group + 1) * deep] = block.reshape(*shape, deep)
 

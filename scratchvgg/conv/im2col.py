@@ -158,7 +158,7 @@ def correlate(backend, g, x, matrices, bias=None, out=None, epilogue=PLAIN):
         flat = block.reshape(rows, g.K)
         for group, matrix in enumerate(filters):
             wide = g.K // g.groups
-            multiply(xp, fill_columns(backend, g, image, piece, group, dtype), matrix, flat[:, group * wide : (group + 1) * wide])
+            multiply(backend, fill_columns(backend, g, image, piece, group, dtype), matrix, flat[:, group * wide : (group + 1) * wide])
         lines = flat.reshape(-1, g.Q * g.K)
         if row_scale is not None:
             lines *= row_scale

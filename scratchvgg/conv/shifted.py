@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
-from .blocks import multiply, padded_block, panels, small_product
+from .blocks import multiply, padded_block, panels
 from .cost import CALL, moved, product
 from .deliver import deliver, pieces
 from .epilogue import PLAIN
@@ -126,7 +126,7 @@ def _correlate(backend, g, x, filters, bias, out, epilogue):
             for place, shift in enumerate(_shifts(g, pitch, span)):
                 target = more if place else sums
                 for j in range(span):
-                    _times(xp, _run(pixels, shift + j, length - j, span), taps[place], target[j:length:span])
+                    multiply(backend, _run(pixels, shift + j, length - j, span), taps[place], target[j:length:span])
                 if place:
                     sums[:length] += more
             part = slice(group * wide, (group + 1) * wide)
@@ -179,14 +179,6 @@ def _pixels(backend, g, image, piece, group, dtype):
     rows, columns = (p0 - top, p1 - 1 + g.rows - top), (-left, g.Q + g.columns - 1 - left)
     block = padded_block(backend, "shifted.x", image[..., group * deep : (group + 1) * deep], (n0, n1), rows, columns, dtype)
     return block.reshape(-1, deep)
-
-
-def _times(xp, rows, panel, out):
-    """out = rows · filter, cut into small products unless it is one."""
-    if len(panel) == 1 and len(rows) * panel.size <= small_product():
-        xp.matmul(rows, panel[0], out=out)
-    else:
-        multiply(xp, rows, panel, out)
 
 
 def _run(pixels, first, count, span):
