@@ -7,16 +7,56 @@ an accumulator. While tiles run, BLAS is held to one thread each (threadpoolctl)
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+
+class _Helper(threading.Thread):
+    """A thread that waits for work on a bare lock: woken in a tenth of the time that an executor of the standard library takes, which for the
+    short regions of a small net is as long as the work."""
+
+    def __init__(self, number: int):
+        super().__init__(name=f"scratchvgg-{number}", daemon=True)
+        self._go, self._done = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._done.acquire()
+        self._job: Callable | None = None
+        self.start()
+
+    def run(self):
+        """Do jobs until one is None."""
+        np.seterr(all="ignore")
+        while True:
+            self._go.acquire()
+            if self._job is None:
+                return
+            self._job()
+            self._job = None
+            self._done.release()
+
+    def begin(self, job: Callable | None) -> None:
+        """Start ``job()``, which must not raise; None ends the thread."""
+        self._job = job
+        self._go.release()
+
+    def wait(self) -> BaseException | None:
+        """Until the job is done; returns what interrupted the waiting (Ctrl-C)."""
+        interruption = None
+        while True:
+            try:
+                self._done.acquire()
+                return interruption
+            except BaseException as error:
+                interruption = error
+
+
 _lock = threading.Lock()
 _inside = threading.local()
-_pool: ThreadPoolExecutor | None = None
+_helpers: list[_Helper] = []
 _threads: int | None = None
 _blas = None
 
@@ -45,13 +85,15 @@ def set_num_threads(n: int) -> None:
     Raises:
         ValueError: if ``n`` is not a positive integer.
     """
-    global _pool, _threads
+    global _threads
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
     with _lock:
-        if _pool is not None:
-            _pool.shutdown(wait=True)
-        _pool, _threads = None, n
+        while _helpers:
+            helper = _helpers.pop()
+            helper.begin(None)
+            helper.join()
+        _threads = n
         _blas_controller().limit(limits=n, user_api="blas")
 
 
@@ -102,9 +144,6 @@ def stay_in_place() -> None:
 
 def _run_region(task, items) -> list[tuple[int, BaseException]]:
     """Run the items on the pool and the calling thread; the failures, each with its place in ``items``."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(get_num_threads() - 1, "scratchvgg", initializer=lambda: np.seterr(all="ignore"))
     queue, take = iter(list(enumerate(items))), threading.Lock()
     failures: list[tuple[int, BaseException]] = []
 
@@ -123,14 +162,27 @@ def _run_region(task, items) -> list[tuple[int, BaseException]]:
         finally:
             _inside.tile = False
 
+    _forget_helpers_in_children()
+    while len(_helpers) < get_num_threads() - 1:
+        _helpers.append(_Helper(len(_helpers) + 1))
     with _blas_controller().limit(limits=1, user_api="blas"):
-        helpers = [_pool.submit(work) for _ in range(min(get_num_threads(), len(items)) - 1)]
+        busy = _helpers[: len(items) - 1]
+        for helper in busy:
+            helper.begin(work)
         try:
             work()
         finally:
-            for helper in helpers:
-                helper.result()
+            interruptions = [helper.wait() for helper in busy]
+    for error in filter(None, interruptions):
+        raise error
     return failures
+
+
+@functools.cache
+def _forget_helpers_in_children():
+    """A forked process has no threads but the one that forked."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_helpers.clear)
 
 
 def ranges(total: int, step: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 
-from ..array.threads import blas_architectures
+from ..array.threads import blas_architectures, parallel_for
 
 
 @functools.cache
@@ -20,6 +20,12 @@ def small_product() -> int:
 
 ROWS = 12
 """Rows that the AVX-512 kernel takes at a time."""
+
+STRIP = 4 * ROWS
+"""Rows that a panel leaves room for in a small product."""
+
+COPIED = 1 << 16
+"""Numbers of a matrix that one task copies."""
 
 DEPTH = 512
 """Products added up one after the other, at most."""
@@ -65,8 +71,14 @@ def panel_width(rows: int, depth: int, width: int) -> int:
 def panels(xp, matrix):
     """A (depth, width) matrix as (panels, depth, width / panels), each panel one piece of memory, for :func:`multiply`."""
     depth, width = matrix.shape
-    wide = min(panel_width(ROWS, min(depth, DEPTH), width), width)
-    return xp.ascontiguousarray(matrix.reshape(depth, width // wide, wide).swapaxes(0, 1))
+    wide = min(panel_width(STRIP, min(depth, DEPTH), width), width)
+    out = xp.empty((width // wide, depth, wide), matrix.dtype)
+
+    def copy(part):
+        out[slice(*part)] = matrix[:, part[0] * wide : part[1] * wide].reshape(depth, -1, wide).swapaxes(0, 1)
+
+    parallel_for(copy, even_ranges(len(out), max(1, COPIED // (depth * wide))))
+    return out
 
 
 def multiply(backend, a, filters, out) -> None:

@@ -152,7 +152,7 @@ class Inverse:
         xp, m, k = self.backend.xp, self.m, self.g.K
         images, down, across = piece.grid
         y = self.backend.workspace("winograd.tiles", (m, m, piece.tiles, k), self.dtype)
-        xp.matmul(self.at, half.transpose(0, 2, 1, 3), out=y.transpose(0, 2, 1, 3))
+        xp.matmul(self.at, half.reshape(m, self.n + 1, -1), out=y.reshape(m, m, -1))
         windows = y.reshape(m // 2, 2, m // 2, 2, piece.tiles, k)
         corners = [windows[:, i, :, j] for i in (0, 1) for j in (0, 1)]
         winners = None
