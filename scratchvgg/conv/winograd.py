@@ -38,6 +38,7 @@ TASKS = 8  # into which few tiles are cut
 FEW = 128  # so many tiles or fewer are multiplied frequency by frequency, not piece by piece: the filters are then read once
 FILTERS = 1 << 11  # filters transformed at a time, a small product
 PARTS = 4  # grad_weight adds up this many partial sums, each in a fixed order
+TINY = 150  # nanoseconds of a product inside one array operation: of a row of a tile's transform with its matrix
 SUMS = 4 << 20  # bytes: larger sums are not added up piece by piece, they would leave the cache every time
 BATCH = 48 << 20  # bytes of transformed tiles that are then multiplied at a time
 
@@ -245,7 +246,7 @@ class Winograd(Algorithm):
         g = problem.transposed() if which == "grad_input" else problem
         squares = self.tiling.n**2
         tiles = max(1, self.tiling.count(g))
-        transforms = moved(0.5 * squares * tiles * (g.C + g.K))
+        transforms = moved(0.5 * squares * tiles * (g.C + g.K)) + TINY * tiles * (self.tiling.n + self.m)
         if which == "grad_weight":
             pieces = len(self.tiling.pieces(g))
             by_piece = squares * g.C * g.K * compute_dtype(dtype).itemsize <= SUMS
