@@ -209,6 +209,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--only", choices=("operations", "nets"), help="leave the other half out")
     parser.add_argument("--seeds", type=int, default=5, help="draws of weights and inputs; the median is reported (default: 5)")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="default: benchmarks/results/fidelity.json")
+    parser.add_argument("--conv", default="reproducible", help="convolution algorithm (default: reproducible: plain sums)")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error("--seeds: expected 1 or more")
@@ -217,14 +218,20 @@ def main(arguments=None) -> int:
             get_model_builder(parse_net(net)[0].partition(":")[0])
     except ValueError as error:
         parser.error(f"--nets: {error}")
+    try:
+        sv.conv.check_setting(options.conv, "--conv")
+    except ValueError as error:
+        parser.error(str(error))
     halves = {"operations": all_operations, "nets": lambda seeds: all_nets(options.nets, seeds)}
     report = json.loads(options.json.read_text()) if options.json.exists() else {}  # the half that is left out stays as it was
     good = True
     for half in halves if options.only is None else [options.only]:
         start = time.perf_counter()
-        rows, met = halves[half](options.seeds)
+        with sv.conv.using(options.conv):
+            rows, met = halves[half](options.seeds)
         seconds = round(time.perf_counter() - start, 1)
-        report[half] = {"machine": machine.describe(), "torch": torch.__version__, "seeds": options.seeds, "seconds": seconds, "rows": rows}
+        report[half] = {"machine": machine.describe(), "torch": torch.__version__, "seeds": options.seeds, "conv": options.conv}
+        report[half] |= {"seconds": seconds, "rows": rows}
         good = good and met
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
