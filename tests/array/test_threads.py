@@ -1,6 +1,9 @@
 """The pool: every item once, errors, nesting, and results that do not depend on the number of threads."""
 
+import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -81,3 +84,31 @@ def test_ranges():
 def test_what_is_no_number_of_threads(n):
     with pytest.raises(ValueError, match="set_num_threads"):
         set_num_threads(n)
+
+
+def test_ctrl_c_while_waiting_for_the_other_threads():
+    """It is raised when every started task has ended, and the pool can be used again."""
+    before, ended = get_num_threads(), []
+    set_num_threads(2)
+    started = threading.Event()
+
+    def task(item):
+        if threading.current_thread() is threading.main_thread():
+            started.wait(5)  # the other one has the other item
+            return
+        started.set()
+        time.sleep(0.4)
+        ended.append(item)
+
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parallel_for(task, range(2))
+        assert len(ended) == 1
+        done = []
+        parallel_for(done.append, range(5))
+        assert sorted(done) == list(range(5))
+    finally:
+        timer.join()
+        set_num_threads(before)
