@@ -7,10 +7,13 @@ Each pass is done by the algorithm that ``conv.choose`` names when it runs.
 
 from __future__ import annotations
 
+from ..array import parallel_for
 from ..autograd import Op, ops
 from ..conv import PLAIN, Problem, cache, choose, convolve
+from ..conv.epilogue import pieces
 from ..conv.geometry import same_padding
 from .common import check_tensor, pair
+from .precision import column_sums
 
 
 class Conv2d(Op):
@@ -32,7 +35,7 @@ class Conv2d(Op):
         x, w = ctx.saved
         dx = input_gradient(ctx, ctx.problem, g, w, ctx.algorithm) if ctx.needs_input_grad[0] else None
         dw = weight_gradient(ctx, ctx.problem, g, x, ctx.algorithm) if ctx.needs_input_grad[1] else None
-        db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
+        db = channel_sums(ctx.backend, g) if ctx.needs_input_grad[2] else None
         return dx, dw, db, None, None
 
 
@@ -62,13 +65,18 @@ def weight_gradient(ctx, problem, dy, x, algorithm, out=None):
     return choose(problem, dy.dtype, algorithm, "grad_weight").grad_weight(ctx.backend, problem, dy, x, out)
 
 
-def channel_sums(xp, g):
-    """Σ over n, p, q of (N, K, P, Q), as a product with ones per image, then a pairwise sum over images."""
+def channel_sums(backend, g):
+    """Σ over n, p, q of (N, K, P, Q): strips of 128 pixels in g's own type (float32 at least), their sums in float64, on the pool."""
     n, k, p, q = g.shape
-    if g.dtype == xp.float16 or g.size == 0:
-        return xp.sum(g, axis=(0, 2, 3), dtype=xp.float32).astype(g.dtype)
-    rows = g.transpose(0, 2, 3, 1).reshape(n, p, q * k)
-    return xp.sum(rows.sum(axis=1).reshape(n, q, k).sum(axis=1), axis=0, dtype=xp.float64).astype(g.dtype)
+    work, image = pieces(n, p, q * k), g.transpose(0, 2, 3, 1)
+    sums = backend.xp.zeros((len(work), k), backend.xp.float64)
+
+    def tile(item):
+        number, (n0, n1, p0, p1) = item
+        sums[number] = column_sums(backend.xp, image[n0:n1, p0:p1].reshape(-1, k))
+
+    parallel_for(tile, enumerate(work))
+    return sums.sum(0).astype(g.dtype)
 
 
 @ops.register

@@ -34,7 +34,7 @@ class ConvTranspose2d(Op):
         reached = g[:, :, : ctx.problem.H, : ctx.problem.W]  # output_padding beyond the padding touches no input
         dx = forward_pass(ctx, ctx.problem, reached, w, None, ctx.algorithm) if ctx.needs_input_grad[0] else None
         dw = weight_gradient(ctx, ctx.problem, x, reached, ctx.algorithm) if ctx.needs_input_grad[1] else None
-        db = channel_sums(ctx.xp, g) if ctx.needs_input_grad[2] else None
+        db = channel_sums(ctx.backend, g) if ctx.needs_input_grad[2] else None
         return dx, dw, db, None, None, None
 
 
