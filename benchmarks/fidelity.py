@@ -3,7 +3,7 @@
 examples:
   python -m benchmarks.fidelity                          every operation, then VGG-16 and VGG-16-BN at 224×224 (some minutes)
   python -m benchmarks.fidelity --only operations
-  python -m benchmarks.fidelity --only nets --nets vgg11 cifar_vgg:config=D,batch_norm=True@32x8 --seeds 3
+  python -m benchmarks.fidelity --only nets --nets vgg11 cifar_vgg:config=D,batch_norm=true@32x8 --seeds 3
   python -m benchmarks.fidelity --json /tmp/fidelity.json
 
 A net is a name of scratchvgg.models, options after a colon, image size and batch after an @ (default 224x1; with batch norm 224x2).
@@ -31,13 +31,14 @@ import numpy as np
 import torch
 
 import scratchvgg as sv
+from scratchvgg.bench.problems import build_net
+from scratchvgg.bench.torch_side import twin
 from scratchvgg.models import get_model_builder
 from scratchvgg.train import machine
 from tests.closeness import is_floating, rms_error
 from tests.harness import Variant, run_ours, run_torch
 
 from .frozen import freeze_torch, frozen, record
-from .twins import build, twin
 
 RATIO, GRADIENT = 2.0, 1e-4
 ENOUGH, POOLED = 2000, 20  # where results of fewer numbers look bad, that many draws are pooled: the luck of a few roundings decides nothing
@@ -124,7 +125,7 @@ def parse_net(spec: str) -> tuple[str, int, int]:
     """
     name, at, shape = spec.partition("@")
     if not at:
-        return name, 224, 2 if "bn" in name or "batch_norm=True" in name else 1
+        return name, 224, 2 if "bn" in name or "batch_norm=true" in name.lower() else 1
     size, _, batch = shape.partition("x")
     if not (size.isdecimal() and batch.isdecimal() and int(size) and int(batch)):
         raise ValueError(f"{spec!r}: expected SIZExBATCH after the @, such as 224x1")
@@ -134,21 +135,21 @@ def parse_net(spec: str) -> tuple[str, int, int]:
 def _one_net(name, size, batch, seed, progress):
     progress("making the weights")
     sv.manual_seed(seed)
-    net = build(name).train()
+    net = build_net(name, dropout=0.0).train()
     rng = np.random.default_rng(seed)
     images = rng.standard_normal((batch, 3, size, size)).astype(np.float32)
     with torch.no_grad():
-        classes = twin(net, torch.float32).eval()(torch.from_numpy(images)).shape[1]
+        classes = twin(net, "float32").eval()(torch.from_numpy(images)).shape[1]
     labels = rng.integers(0, classes, batch)
 
     progress("PyTorch in float64")
-    truth_net = twin(net, torch.float64)
+    truth_net = twin(net, "float64")
     decisions = record(truth_net)
     truth = _run_torch(truth_net, images, labels)
     del truth_net
     progress("PyTorch in float32")
-    theirs = _run_torch(twin(net, torch.float32), images, labels)
-    theirs_frozen = _run_torch(freeze_torch(twin(net, torch.float32), decisions), images, labels)
+    theirs = _run_torch(twin(net, "float32"), images, labels)
+    theirs_frozen = _run_torch(freeze_torch(twin(net, "float32"), decisions), images, labels)
     progress("scratchvgg in float32")
     ours = _run_ours(net, images, labels)
     with frozen(decisions):

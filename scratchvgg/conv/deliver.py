@@ -37,18 +37,3 @@ def _add(xp, tile, bias):
         rows += xp.tile(bias, q)
     else:
         tile += bias
-
-
-def pieces(images: int, rows: int, columns: int, pixels: int) -> list[tuple[int, int, int, int]]:
-    """Cut images of rows × columns into pieces (n0, n1, p0, p1) of about ``pixels`` pixels: several images, or rows of one.
-
-    The first row of a piece is even, so that windows of pooling are not cut.
-    """
-    if rows * columns == 0:
-        return []
-    if rows * columns <= pixels:
-        step = pixels // (rows * columns)
-        return [(n, min(images, n + step), 0, rows) for n in range(0, images, step)]
-    count = -(-rows * columns // pixels)
-    step = max(2, -(-rows // (2 * count)) * 2)
-    return [(n, n + 1, p, min(rows, p + step)) for n in range(images) for p in range(0, rows, step)]

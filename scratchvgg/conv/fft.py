@@ -28,9 +28,9 @@ from typing import NamedTuple
 from ..array import parallel_for
 from ..array.dtypes import as_dtype, float32
 from . import dft
-from .blocks import even_ranges, padded_block
+from .blocks import even_ranges, padded_block, pixel_pieces
 from .cost import CALL, moved, product
-from .deliver import deliver, pieces
+from .deliver import deliver
 from .epilogue import PLAIN
 from .errors import LAMBDA, unit_roundoff
 from .im2col import compute_dtype
@@ -298,7 +298,7 @@ def _chunks(g, p, dtype):
     tile = 2 * p.B * (p.a * g.C + p.th * g.K) * dtype.itemsize
     most = max(1, min(CHUNK, CAP // tile))
     chunks, chunk, tiles = [], [], 0
-    for piece in pieces(g.N, p.down, p.across, min(PIECE, most)):
+    for piece in pixel_pieces(g.N, p.down, p.across, min(PIECE, most)):
         n0, n1, d0, d1 = piece
         count = (n1 - n0) * (d1 - d0) * p.across
         if chunk and tiles + count > most:

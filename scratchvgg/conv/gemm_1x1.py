@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
-from .blocks import multiply, panels
+from .blocks import multiply, panels, pixel_pieces
 from .cost import CALL, moved, product
-from .deliver import deliver, pieces
+from .deliver import deliver
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
 from .im2col import compute_dtype, filter_matrices, sum_of_products
@@ -136,7 +136,7 @@ def _pieces(g, dtype, which="forward"):
     most = CAP // ((g.C + g.K) // g.groups * compute_dtype(dtype).itemsize)
     if which != "grad_weight":
         most = min(most, max(GRAIN * g.N * g.P * g.Q // max(1, g.macs), g.N * g.P * g.Q // PARTS))
-    return pieces(g.N, g.P, g.Q, max(FEWEST, most))
+    return pixel_pieces(g.N, g.P, g.Q, max(FEWEST, most))
 
 
 def _plain(g):

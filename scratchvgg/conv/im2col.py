@@ -20,6 +20,7 @@ from ..array import parallel_for
 from ..array.dtypes import as_dtype, float32, promote_types
 from .blocks import multiply, panels
 from .cost import CALL, moved, product
+from .deliver import deliver
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
 from .registry import Algorithm, register
@@ -144,11 +145,8 @@ def correlate(backend, g, x, matrices, bias=None, out=None, epilogue=PLAIN):
     y = backend.empty(epilogue.shape(g), x.dtype, "channels_last") if out is None else out
     image, result = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
     winners = None if epilogue.winners is None else epilogue.winners.transpose(0, 2, 3, 1)
-    # a whole row of biases: adding Q·K numbers at a time beats adding K
-    row_bias = None if bias is None else xp.tile(bias.astype(dtype.numpy), g.Q)
-    row_scale = None if epilogue.scale is None else xp.tile(epilogue.scale.astype(dtype.numpy), g.Q)
     in_place = result.flags.c_contiguous and x.dtype == dtype.numpy and g.groups == 1 and not epilogue.pool
-    filters = [panels(xp, matrix) for matrix in matrices]
+    filters, size = [panels(xp, matrix) for matrix in matrices], 2 if epilogue.pool else 1
 
     def tile(piece):
         n0, n1, p0, p1 = piece
@@ -159,21 +157,11 @@ def correlate(backend, g, x, matrices, bias=None, out=None, epilogue=PLAIN):
         for group, matrix in enumerate(filters):
             wide = g.K // g.groups
             multiply(backend, fill_columns(backend, g, image, piece, group, dtype), matrix, flat[:, group * wide : (group + 1) * wide])
-        lines = flat.reshape(-1, g.Q * g.K)
-        if row_scale is not None:
-            lines *= row_scale
-        if row_bias is not None:
-            lines += row_bias
-        if epilogue.pool:
-            corners = [block[:, i : (p1 - p0) // 2 * 2 : 2, j : g.Q // 2 * 2 : 2] for i in (0, 1) for j in (0, 1)]
-            here = slice(n0, n1), slice(p0 // 2, p1 // 2)
-            epilogue.reduce(backend, corners, result[here], None if winners is None else winners[here])
-            return
-        epilogue.activate(xp, lines)
-        if not in_place:
-            result[n0:n1, p0:p1] = block
+        here = slice(n0, n1), slice(p0 // size, p1 // size)
+        target = block if in_place else result[here]
+        deliver(backend, epilogue, block, bias, target, None if winners is None else winners[here])
 
-    parallel_for(tile, tiles(g, dtype.itemsize, together=2 if epilogue.pool else 1))
+    parallel_for(tile, tiles(g, dtype.itemsize, together=size))
     return y
 
 

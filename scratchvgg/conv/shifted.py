@@ -20,9 +20,9 @@ from dataclasses import replace
 
 from ..array import parallel_for
 from ..array.dtypes import as_dtype
-from .blocks import multiply, padded_block, panels
+from .blocks import multiply, padded_block, panels, pixel_pieces
 from .cost import CALL, moved, product
-from .deliver import deliver, pieces
+from .deliver import deliver
 from .epilogue import PLAIN
 from .errors import sum_bound, terms
 from .im2col import compute_dtype
@@ -156,7 +156,7 @@ def _pieces(g, dtype):
     """Rows of output pixels done at once: a fixed cut, whatever the number of threads."""
     pixel = (g.C + 2 * g.K) // g.groups * compute_dtype(dtype).itemsize
     fewest = max(FEWEST, GRAIN * g.N * g.P * g.Q // max(1, g.macs))
-    return pieces(g.N, g.P, g.Q, max(fewest, min(CAP // pixel, g.N * g.P * g.Q // PARTS)))
+    return pixel_pieces(g.N, g.P, g.Q, max(fewest, min(CAP // pixel, g.N * g.P * g.Q // PARTS)))
 
 
 def _grid(g, piece):

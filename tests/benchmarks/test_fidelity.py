@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 import scratchvgg as sv
+from scratchvgg.bench.problems import build_net
+from scratchvgg.bench.torch_side import twin
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import fidelity, frozen, memory, twins  # noqa: E402 - they import torch
+from benchmarks import fidelity, frozen, memory  # noqa: E402 - they import torch
 
-small_net = pytest.fixture(lambda: twins.build("small_vgg:batch_norm=True").train())
+small_net = pytest.fixture(lambda: build_net("small_vgg:batch_norm=true", dropout=0.0).train())
 
 
 def test_a_twin_computes_the_same(small_net):
     images = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
-    theirs = twins.twin(small_net, torch.float32)
+    theirs = twin(small_net, "float32")
     assert list(theirs.state_dict()) == list(small_net.state_dict())
     for ours, other in ((small_net.train(), theirs.train()), (small_net.eval(), theirs.eval())):
         np.testing.assert_allclose(ours(sv.tensor(images)).detach().numpy(), other(torch.from_numpy(images)).detach().numpy(), atol=1e-5)
@@ -28,7 +30,7 @@ def test_a_twin_computes_the_same(small_net):
 @pytest.mark.parametrize("net", ["no_such_net", "small_vgg:widths", "small_vgg:no_such_option=1"])
 def test_malformed_nets(net):
     with pytest.raises((ValueError, TypeError)):
-        twins.build(net)
+        build_net(net, dropout=0.0)
 
 
 def run_frozen(net, decisions, images, labels):
@@ -39,12 +41,12 @@ def run_frozen(net, decisions, images, labels):
 def test_frozen_decisions_are_followed(small_net):
     rng = np.random.default_rng(1)
     images, labels = rng.standard_normal((4, 3, 16, 16)).astype(np.float32), rng.integers(0, 10, 4)
-    truth_net = twins.twin(small_net, torch.float64)
+    truth_net = twin(small_net, "float64")
     decisions = frozen.record(truth_net)
     truth = fidelity._run_torch(truth_net, images, labels)
     right = run_frozen(small_net, decisions, images, labels)
     assert fidelity._worst_gradient(right, truth) < 1e-5
-    theirs = fidelity._run_torch(frozen.freeze_torch(twins.twin(small_net, torch.float32), decisions), images, labels)
+    theirs = fidelity._run_torch(frozen.freeze_torch(twin(small_net, "float32"), decisions), images, labels)
     assert fidelity._worst_gradient(theirs, truth) < 1e-5
     flipped = [~d if d.dtype == bool and i == 0 else d for i, d in enumerate(decisions)]
     assert fidelity._worst_gradient(run_frozen(small_net, flipped, images, labels), truth) > 1e-2
@@ -60,9 +62,9 @@ def test_the_fidelity_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cases, "CASES", [c for c in cases.CASES if c.operation == "relu"][:4])
     monkeypatch.setattr(vgg_cases, "CASES", [c for c in vgg_cases.CASES if c.operation == "linear"][-1:])
     file = tmp_path / "numbers.json"
-    assert fidelity.main(["--nets", "small_vgg:batch_norm=False@16x2", "--seeds", "3", "--json", str(file)]) == 0
+    assert fidelity.main(["--nets", "small_vgg:batch_norm=false@16x2", "--seeds", "3", "--json", str(file)]) == 0
     printed, numbers = capsys.readouterr().out, json.loads(file.read_text())
-    assert "small_vgg:batch_norm=False" in printed and "targets met" in printed
+    assert "small_vgg:batch_norm=false" in printed and "targets met" in printed
     assert {row["operation"] for row in numbers["operations"]["rows"]} == {"linear", "relu"}
     assert 0 < numbers["nets"]["rows"][0]["frozen ours"] < 1e-4
     assert numbers["nets"]["machine"]["gemm_gflops"] > 0
