@@ -1,9 +1,18 @@
 """Floor 2: finds the CUDA sources in ``kernels/``, and says whether there is a GPU to run them."""
 
-from ..array import available_devices
+from ..array import available_devices, register_backend
 from .sources import kernel_folder, kernel_source, kernel_sources
 
 __all__ = ["device_count", "is_available", "kernel_folder", "kernel_source", "kernel_sources", "manual_seed", "manual_seed_all"]
+
+
+def _emulator(device):
+    from .emulator import EmulatorBackend
+
+    return EmulatorBackend(device)
+
+
+register_backend("emulator", _emulator)
 
 
 def device_count() -> int:

@@ -1,0 +1,85 @@
+// The runtime's own view of blocks and threads, shared by its files: runtime.cpp (scheduler), meet.cpp (barriers, exchanges,
+// copies), faults.cpp (signals).
+#pragma once
+#include "core.h"
+#include "launch.h"
+#include "switch.h"
+#include <signal.h>
+#include <string>
+#include <vector>
+
+namespace emu {
+
+struct Barrier {
+    volatile unsigned generation = 0;  // waiting is waiting for this to change
+    unsigned count = 0, mask = 0, expected = 0;
+    int first = 0;  // the thread that arrived first
+    Site site = {};
+};
+
+struct Copy {
+    void* to;
+    const void* from;
+    int bytes, total;
+};
+
+struct Copies {
+    std::vector<Copy> open;
+    std::vector<std::vector<Copy>> groups;  // oldest first
+};
+
+struct Fiber : Thread {
+    Context context;
+    bool done;
+    const volatile unsigned* word;  // may go on when *word differs from value; null: can run
+    unsigned value;
+    Site site;  // where it waits
+    Copies copies;
+};
+
+struct Warp {
+    Barrier barriers[WARP];  // of full warps: 0; of partial masks: their lowest lane
+    unsigned alive, present[3];
+    alignas(16) unsigned char values[3][WARP][LANE_BYTES];  // full warps alternate between 0 and 1; partial masks use 2
+};
+
+struct Worker : Block {
+    const char* kernel;
+    Fiber fibers[MAX_THREADS];
+    Warp warps[MAX_THREADS / WARP];
+    Barrier named[NAMED_BARRIERS];
+    int votes[2];
+    Context home;  // the scheduler
+    char* stacks;
+    int guarded = 0;  // stacks that have their guard page
+    void (*body)(void**);
+    void** arguments;
+    SharedMemory statics;
+    std::string error;
+    std::vector<void (*)()> starts;
+    std::vector<bool (*)()> idles;
+
+    Fiber* running() { return static_cast<Fiber*>(current); }
+};
+
+Worker* this_worker();
+void leave_fiber();  // to the scheduler, which comes back when the fiber can run
+void retire(Worker& worker, Fiber& fiber);
+void release_after_exit(Worker& worker, Fiber& fiber);  // a thread that returned counts as arrived
+[[noreturn]] void fail_at(const std::string& message);
+std::string place(Worker& worker, Fiber* fiber);  // "kernel k, block (0, 0, 0), thread (1, 0, 0)"
+std::string describe(const Site& site);           // "__syncthreads (gemm.cu:40)"
+
+// Turns SIGSEGV, SIGBUS and SIGFPE of a CUDA thread into the launch's error, while a launch runs.
+struct FaultHandlers {
+    FaultHandlers();
+    ~FaultHandlers();
+};
+struct FaultStack {  // the stack that the handler runs on, one for each OS thread
+    FaultStack();
+    ~FaultStack();
+    char* memory;
+    stack_t before_;
+};
+
+}  // namespace emu
