@@ -109,7 +109,9 @@ class Kernel:
     def _value(self, parameter: Parameter, value) -> np.ndarray:
         if parameter.pointer:
             if isinstance(value, np.ndarray) and _points_to(parameter, value.dtype):
-                return np.array([value.ctypes.data], np.uint64)
+                return np.array([value.ctypes.data if value.size else 0], np.uint64)  # an empty array is a null pointer, as in CuPy
+            if isinstance(value, np.uint64) and value == 0:  # a null pointer
+                return np.array([value])
         elif parameter.kind == "s":
             if isinstance(value, (np.ndarray, np.void)) and value.dtype.kind == "V" and value.size == 1 and value.dtype.itemsize == parameter.size:
                 return np.ascontiguousarray(value).reshape(1)
