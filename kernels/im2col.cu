@@ -1,52 +1,118 @@
 // im2col: unfold the patches of a convolution into the rows of a matrix, and col2im, its transpose.
 //
-//   v1  one thread per element of the matrix, read straight from global memory
+//   im2col_v1   one thread per element of the matrix, every index by division
+//   im2col      16 bytes a thread where channel counts allow it (general: one element); a thread keeps its tap and channels and walks down the
+//               rows: no division in the loop
+//   col2im      a thread gathers every entry of the matrix that its channels of x were copied to (16 bytes; general: one element): no
+//               atomics, so the sum's order is fixed; the taps that reach a pixel are found once for all of them
 //
-// Legend: N batch, C channels in, H W input, R S filter, P Q output, stride (u, v), padding (h, w), dilation (i, j).
-// x is NHWC. col has N·P·Q rows of R·S·C elements: row (n, p, q), column (r, s, c). So a GEMM with the (K, R·S·C) weight
-// gives the NHWC output, and neighbouring threads (c fastest) read and write neighbouring addresses.
+// The matrix of group i begins at col + i · rows · R·S·deep. Row (n, p, q), column (r, s, c): a GEMM with the (K, R·S·C) filter gives the NHWC
+// output, and neighbouring threads (c fastest) read and write neighbouring addresses. It is made a tile at a time, `rows` rows from row
+// `first` on. The matrix is in the type that sums are kept in: float for 16-bit images.
 //
-// N·P·Q·R·S·C passes 2^31 at batch 75 of VGG's conv1_2: every product below is 64-bit.
+// N·P·Q·R·S·C passes 2^31 at batch 75 of VGG's conv1_2: products are 64-bit.
+//
+// Legend: N batch, C channels in (deep of one group), H W input, R S filter, P Q output; x is NHWC.
+#include "common.cuh"
+#include "conv_operands.cuh"
+#include "vector.cuh"
 
-struct Conv2dShape {
-    int N, C, H, W, R, S, P, Q, u, v, h, w, i, j;
-};
-
-extern "C" __global__ void im2col_nhwc_f32(const float* __restrict__ x, float* __restrict__ col, Conv2dShape g) {
-    const long long columns = (long long)g.R * g.S * g.C;
-    const long long total = (long long)g.N * g.P * g.Q * columns;
-    const long long step = (long long)gridDim.x * blockDim.x;
-    for (long long e = (long long)blockIdx.x * blockDim.x + threadIdx.x; e < total; e += step) {
-        const long long row = e / columns;
-        const int column = (int)(e % columns);
-        const int c = column % g.C, s = column / g.C % g.S, r = column / g.C / g.S;
-        const int q = (int)(row % g.Q), p = (int)(row / g.Q % g.P);
-        const long long n = row / g.Q / g.P;
-        const int y = p * g.u - g.h + r * g.i, z = q * g.v - g.w + s * g.j;
-        const bool inside = 0 <= y && y < g.H && 0 <= z && z < g.W;
-        col[e] = inside ? x[((n * g.H + y) * g.W + z) * g.C + c] : 0.0f;
+template <class T, class Sum>
+__device__ void im2col_by_element(const T* __restrict__ x, Sum* __restrict__ col, const ConvShape& g, int64 first, int64 rows) {
+    const int deep = deep_of(g);
+    const int64 columns = (int64)g.R * g.S * deep;
+    for_each_element(i, g.groups * rows * columns) {
+        const int column = i % columns, tap = column / deep, group = i / (rows * columns);
+        const T* at = Taps<false>::under(x, g, pixel_of(int(first + i / columns % rows), g.P, g.Q, false), tap / g.S, tap % g.S);
+        col[i] = at ? widen(at[group * deep + column % deep]) : Sum(0);
     }
 }
 
-// One thread per element of x gathers every column entry it was copied to: no atomics, so the sum's order is fixed.
-extern "C" __global__ void col2im_nhwc_f32(const float* __restrict__ col, float* __restrict__ x, Conv2dShape g) {
-    const long long columns = (long long)g.R * g.S * g.C;
-    const long long total = (long long)g.N * g.H * g.W * g.C;
-    const long long step = (long long)gridDim.x * blockDim.x;
-    for (long long e = (long long)blockIdx.x * blockDim.x + threadIdx.x; e < total; e += step) {
-        const int c = (int)(e % g.C), z = (int)(e / g.C % g.W), y = (int)(e / g.C / g.W % g.H);
-        const long long n = e / g.C / g.W / g.H;
-        float sum = 0.0f;
-        for (int r = 0; r < g.R; ++r) {
-            const int top = y + g.h - r * g.i;
-            if (top < 0 || top % g.u || top / g.u >= g.P) continue;
-            for (int s = 0; s < g.S; ++s) {
-                const int left = z + g.w - s * g.j;
-                if (left < 0 || left % g.v || left / g.v >= g.Q) continue;
-                const long long row = (n * g.P + top / g.u) * g.Q + left / g.v;
-                sum += col[row * columns + ((long long)r * g.S + s) * g.C + c];
-            }
+// Blocks: (vectors of a row, rows, groups), blockDim.y rows at a time.
+template <int V, class T, class Sum>
+__device__ void im2col_by_column(const T* __restrict__ x, Sum* __restrict__ col, const ConvShape& g, int64 first, int64 rows) {
+    const int deep = deep_of(g), column = (blockIdx.x * blockDim.x + threadIdx.x) * V, tap = column / deep, step = gridDim.y * blockDim.y;
+    const int64 columns = (int64)g.R * g.S * deep;
+    if (column >= columns) return;
+    const int top = tap / g.S * g.dilation_h - g.pad_top, left = tap % g.S * g.dilation_w - g.pad_left;
+    int64 row = (int64)blockIdx.y * blockDim.y + threadIdx.y;
+    Pixel at = pixel_of(int(first + row), g.P, g.Q, false);
+    const Pixel stride = pixel_of(step, g.P, g.Q, false);
+    x += blockIdx.z * deep + column % deep;
+    col += blockIdx.z * rows * columns + column;
+    for (; row < rows; row += step) {
+        const int h = at.h * g.stride_h + top, w = at.w * g.stride_w + left;
+        Vector<T, V> value = filled<V>(narrow<T>(0));
+        if (0 <= h && h < g.H && 0 <= w && w < g.W) value = load<V>(x + (((int64)at.n * g.H + h) * g.W + w) * g.C);
+        Vector<Sum, V> wide;
+#pragma unroll
+        for (int v = 0; v < V; ++v) wide.at[v] = widen(value.at[v]);
+        store<V>(col + row * columns, wide);
+        at = {at.n + stride.n, at.h + stride.h, at.w + stride.w};
+        if (at.w >= g.Q) at.w -= g.Q, ++at.h;
+        if (at.h >= g.P) at.h -= g.P, ++at.n;
+    }
+}
+
+// V channels from c on of pixel (n, h, w) of x. All rows of the images' matrices are there: first is 0.
+template <int V, class T, class Sum>
+__device__ __forceinline__ void gather(const Sum* __restrict__ col, T* __restrict__ x, const ConvShape& g, int n, int h, int w, int c) {
+    const int deep = deep_of(g), group = c / deep;
+    const int64 columns = (int64)g.R * g.S * deep, rows = (int64)g.N * g.P * g.Q;
+    col += group * rows * columns + c - group * deep;
+    Vector<Sum, V> sum = filled<V>(Sum(0));
+    for (int r = 0; r < g.R; ++r) {
+        const int p = Taps<true>::place(h + g.pad_top, r, g.stride_h, g.dilation_h, g.P);
+        if (p < 0) continue;
+        for (int s = 0; s < g.S; ++s) {
+            const int q = Taps<true>::place(w + g.pad_left, s, g.stride_w, g.dilation_w, g.Q);
+            if (q < 0) continue;
+            const auto value = load<V>(col + (((int64)n * g.P + p) * g.Q + q) * columns + (r * g.S + s) * deep);
+#pragma unroll
+            for (int v = 0; v < V; ++v) sum.at[v] += value.at[v];
         }
-        x[e] = sum;
+    }
+    Vector<T, V> narrowed;
+#pragma unroll
+    for (int v = 0; v < V; ++v) narrowed.at[v] = narrow<T>(sum.at[v]);
+    store<V>(x + (((int64)n * g.H + h) * g.W + w) * g.C + c, narrowed);
+}
+
+// Blocks: (vectors of channels, pixels), blockDim.y pixels at a time.
+template <int V, class T, class Sum>
+__device__ void col2im(const Sum* __restrict__ col, T* __restrict__ x, const ConvShape& g) {
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * V, pixels = g.N * g.H * g.W;
+    if (c >= g.C) return;
+    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < pixels; i += gridDim.y * blockDim.y) {
+        const Pixel pixel = pixel_of(i, g.H, g.W, false);
+        gather<V>(col, x, g, pixel.n, pixel.h, pixel.w, c);
     }
 }
+
+// 16 bytes of the matrix, which is never narrower than the image.
+template <class T>
+constexpr int SPAN = 16 / sizeof(Acc<T>);
+
+#define IM2COL(T)                                                                                                                         \
+    extern "C" __global__ void __launch_bounds__(256) im2col_v1_##T(const T* x, Acc<T>* col, ConvShape g, int64 first, int64 rows) {      \
+        im2col_by_element(x, col, g, first, rows);                                                                                        \
+    }                                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256) im2col_general_##T(const T* x, Acc<T>* col, ConvShape g, int64 first, int64 rows) { \
+        im2col_by_column<1>(x, col, g, first, rows);                                                                                      \
+    }                                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256) im2col_##T(const T* x, Acc<T>* col, ConvShape g, int64 first, int64 rows) {         \
+        im2col_by_column<SPAN<T>>(x, col, g, first, rows);                                                                                \
+    }                                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256, 4) col2im_general_##T(const Acc<T>* col, T* x, ConvShape g) {                  \
+        col2im<1>(col, x, g);                                                                                                             \
+    }                                                                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256, 4) col2im_##T(const Acc<T>* col, T* x, ConvShape g) {                          \
+        col2im<SPAN<T>>(col, x, g);                                                                                                       \
+    }
+
+typedef float f32;
+typedef double f64;
+IM2COL(f16)
+IM2COL(bf16)
+IM2COL(f32)
+IM2COL(f64)
