@@ -8,6 +8,7 @@ import math as _math
 from importlib import import_module as _import_module
 
 from . import autograd
+from . import cuda as _cuda  # noqa: F401 - registers the devices
 from . import ops as _ops  # noqa: F401 - fills the table
 from .array import (
     Device,

@@ -18,6 +18,7 @@ from .device import Device
 from .dtypes import as_dtype
 
 _FACTORIES: dict[str, Callable[[Device], Backend]] = {}
+_AVAILABLE: dict[str, Callable[[], bool]] = {}
 _VIEWS = 256  # of one scratch buffer that are remembered
 
 
@@ -26,6 +27,7 @@ class Backend(ABC):
 
     xp = None
     stream = None
+    runs_kernels = False  # whether launch() works
 
     def __init__(self, device: Device):
         self.device = device
@@ -59,6 +61,10 @@ class Backend(ABC):
     def quiet(self):
         """A context in which arithmetic makes NaN and Inf without a warning, as in torch (anomaly mode finds them)."""
         return np.errstate(all="ignore")
+
+    @abstractmethod
+    def address(self, array) -> int:
+        """Where the array's first element lies in the device's memory."""
 
     @abstractmethod
     def synchronize(self) -> None:
@@ -108,18 +114,25 @@ class NumpyBackend(Backend):
     def to_numpy(self, array):
         return np.asarray(array)
 
+    def address(self, array):
+        return array.__array_interface__["data"][0]
+
     def synchronize(self):
         """Nothing is queued on the CPU."""
 
 
-def register_backend(device_type: str, factory: Callable[[Device], Backend]) -> None:
-    """Make ``get_backend`` answer for ``device_type`` by calling ``factory(device)`` once per device."""
-    _FACTORIES[device_type] = factory
+def register_backend(device_type: str, factory: Callable[[Device], Backend], available: Callable[[], bool] = lambda: True) -> None:
+    """Make ``get_backend`` answer for ``device_type`` by calling ``factory(device)`` once per device.
+
+    Args:
+        available: whether this machine has such a device; asked only when somebody wants the list.
+    """
+    _FACTORIES[device_type], _AVAILABLE[device_type] = factory, available
 
 
 def available_devices() -> list[str]:
-    """The device types that have a backend, sorted."""
-    return sorted(_FACTORIES)
+    """The device types that this machine can compute on, sorted."""
+    return sorted(name for name in _FACTORIES if _AVAILABLE[name]())
 
 
 @functools.cache

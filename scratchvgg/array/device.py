@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 TYPES = ("cpu", "cuda", "emulator")
 
 
+class _Current(threading.local):
+    cuda = emulator = 0
+
+
+current = _Current()
+"""The index that ``"cuda"`` without one means, in each thread."""
+
+
 class Device:
-    """A device by type and index, spelled as in torch: ``sv.device("cuda:1")``, ``sv.device("cuda", 1)``.
+    """A device by type and index, spelled as in torch: ``sv.device("cuda:1")``, ``sv.device("cuda", 1)``. Without an index it is the current
+    one, 0 unless ``sv.cuda.set_device`` said otherwise.
 
     Raises:
         RuntimeError: for an unknown type or a malformed index.
@@ -33,7 +44,7 @@ class Device:
         if kind == "cpu" and index not in (None, 0):
             raise RuntimeError(f"device: there is one CPU device, got index {index}")
         self.type = kind
-        self.index = None if kind == "cpu" else (index or 0)
+        self.index = None if kind == "cpu" else getattr(current, kind) if index is None else index
 
     def __eq__(self, other):
         if isinstance(other, str):

@@ -118,7 +118,7 @@ def parallel_for(task: Callable, items: Iterable) -> None:
     Calls from inside a task, single items and a pool of one thread run in place.
     """
     items = list(items)
-    if len(items) < 2 or get_num_threads() == 1 or getattr(_inside, "tile", False):
+    if len(items) < 2 or get_num_threads() == 1 or getattr(_inside, "tile", False) or getattr(_inside, "whole", False):
         for item in items:
             task(item)
         return
@@ -140,6 +140,22 @@ def stay_in_place() -> None:
     For background threads: they must not take the pool, nor BLAS's threads, from the thread that computes.
     """
     _inside.tile = True
+
+
+class whole_tiles:
+    """Inside, on this thread, :func:`ranges` cuts nothing and :func:`parallel_for` runs in place: a GPU wants one large launch where the
+    CPU's caches and cores want tiles. ``whole_tiles(False)`` cuts again, for work on the host in between."""
+
+    __slots__ = ("_on", "_before")
+
+    def __init__(self, on: bool = True):
+        self._on = on
+
+    def __enter__(self):
+        self._before, _inside.whole = getattr(_inside, "whole", False), self._on
+
+    def __exit__(self, *_):
+        _inside.whole = self._before
 
 
 def _run_region(task, items) -> list[tuple[int, BaseException]]:
@@ -186,6 +202,6 @@ def _forget_helpers_in_children():
 
 
 def ranges(total: int, step: int) -> list[tuple[int, int]]:
-    """Cut ``range(total)`` into half-open pieces of at most ``step``."""
-    step = max(1, int(step))
+    """Cut ``range(total)`` into half-open pieces of at most ``step``; inside :class:`whole_tiles` there is one piece."""
+    step = max(1, total if getattr(_inside, "whole", False) else int(step))
     return [(start, min(total, start + step)) for start in range(0, total, step)]

@@ -72,7 +72,7 @@ def _jacobian(out, inputs):
         grads = grad(out, inputs, gradient, retain_graph=True, allow_unused=True)
         for matrix, g in zip(rows, grads, strict=True):
             if g is not None:
-                matrix[element] = g.numpy().reshape(-1)
+                matrix[element] = g.cpu().numpy().reshape(-1)
     return rows
 
 
@@ -83,7 +83,7 @@ def _differences(outputs, tensor, eps):
     def at(index, value):
         kept, array[index] = array[index].copy(), value
         tensor.version.value += 1
-        results = [o.detach().numpy().astype(np.float64).reshape(-1) for o in outputs()]
+        results = [o.detach().cpu().numpy().astype(np.float64).reshape(-1) for o in outputs()]
         array[index] = kept
         tensor.version.value += 1
         return results

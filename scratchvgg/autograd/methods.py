@@ -227,7 +227,9 @@ class TensorMethods:
     def long(self): return ops.to(self, "int64")
     def bool(self): return ops.to(self, "bool")
     def cpu(self): return ops.to(self, device="cpu")
-    def cuda(self, device=None): return ops.to(self, device=f"cuda:{device}" if isinstance(device, int) else device or "cuda")
+    def cuda(self, device=None, non_blocking=False): return ops.to(self, device=f"cuda:{device}" if isinstance(device, int) else device or "cuda")
+    def pin_memory(self): return self
+    def get_device(self): return -1 if self.device.index is None else self.device.index
     def new_zeros(self, *size): return ops.zeros(_sizes(size), dtype=self.dtype, device=self.device)
     def new_ones(self, *size): return ops.ones(_sizes(size), dtype=self.dtype, device=self.device)
     def new_empty(self, *size): return ops.empty(_sizes(size), dtype=self.dtype, device=self.device)
@@ -246,7 +248,7 @@ class TensorMethods:
         return steps if dim is None else steps[dim]
     def is_contiguous(self, memory_format=None): return ops.is_contiguous(self, memory_format)
     def element_size(self): return self.array.itemsize
-    def data_ptr(self): return self.array.__array_interface__["data"][0]
+    def data_ptr(self): return self.backend.address(self.array)
     @property
     def itemsize(self): return self.array.itemsize
     @property

@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 
-from ..array import Device, as_dtype, get_backend, get_default_dtype
+from ..array import Device, as_dtype, dlpack, get_backend, get_default_dtype
 from .grad_mode import state
 from .handle import RemovableHandle
 from .methods import TensorMethods
@@ -265,13 +265,15 @@ class Tensor(TensorMethods):
     # ---- to other libraries --------------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:
-        """The NumPy array itself (shared memory on the CPU).
+        """The NumPy array itself: shared memory.
 
         Raises:
-            RuntimeError: if it requires grad; use ``detach().numpy()``.
+            RuntimeError: if it requires grad; use ``detach().numpy()``. TypeError: if it is not on the CPU; use ``cpu().numpy()``.
         """
         if self._requires_grad:
             raise RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy()")
+        if self.device.type != "cpu":
+            raise TypeError(f"can't convert a tensor on {self.device} to numpy; use tensor.cpu() to copy it to host memory first")
         return self.backend.to_numpy(self.array)
 
     def __array__(self, dtype=None, copy=None):
@@ -283,10 +285,18 @@ class Tensor(TensorMethods):
     def __dlpack__(self, **options):
         if self._requires_grad:
             raise BufferError("can't export a tensor that requires grad; use tensor.detach()")
-        return self.array.__dlpack__(**options)
+        return dlpack.export(self.array, **options)
 
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self):
+        if self.device.type != "cuda":
+            raise AttributeError(f"a tensor on {self.device} has no __cuda_array_interface__")
+        if self._requires_grad:
+            raise RuntimeError("can't get __cuda_array_interface__ on a tensor that requires grad; use tensor.detach()")
+        return self.array.__cuda_array_interface__
 
     def __deepcopy__(self, memo):
         if not self.is_leaf:
@@ -338,12 +348,13 @@ def as_array(backend, data, dtype=None, copy: bool = False):
             dtype = get_default_dtype()
     wanted = as_dtype(data.dtype if dtype is None else dtype)
     array = backend.asarray(data, wanted)
-    return array.copy("K") if copy and (array is data or backend.xp.may_share_memory(array, data)) else array
+    shared = array is data or (isinstance(data, backend.xp.ndarray) and backend.xp.may_share_memory(array, data))
+    return array.copy("K") if copy and shared else array
 
 
 def _plain(items):
     """Replace the 0-dimensional and larger Tensors inside a nested list by NumPy arrays."""
-    return [_plain(i) if isinstance(i, (list, tuple)) else i.detach().numpy() if isinstance(i, Tensor) else i for i in items]
+    return [_plain(i) if isinstance(i, (list, tuple)) else i.detach().cpu().numpy() if isinstance(i, Tensor) else i for i in items]
 
 
 def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
@@ -374,9 +385,24 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return Tensor.wrap(get_backend(Device("cpu")), array)
 
 
-def from_dlpack(source) -> Tensor:
-    """A CPU tensor that shares the memory of any object with ``__dlpack__`` (torch, CuPy, JAX, NumPy)."""
-    return from_numpy(np.from_dlpack(source))
+def from_dlpack(source, *, device=None, copy: bool | None = None) -> Tensor:
+    """A tensor that shares the memory of any object with ``__dlpack__`` (torch, CuPy, JAX, NumPy), on the device where that memory is.
+
+    Args:
+        device: the device it must end up on; None leaves it.
+        copy: True copies; False forbids it.
+
+    Raises:
+        TypeError: for another object, or an element type that tensors do not have. ValueError: if it had to be copied and may not be.
+    """
+    backend, array = dlpack.take(source)
+    as_dtype(array.dtype)
+    out = Tensor.wrap(backend, array)
+    if device is not None and Device(device) != out.device:
+        if copy is False:
+            raise ValueError(f"from_dlpack: the memory is on {out.device}; on {Device(device)} it is a copy, which copy=False forbids")
+        return out.to(device)
+    return out.clone() if copy else out
 
 
 def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:

@@ -1,9 +1,41 @@
-"""Floor 2: finds the CUDA sources in ``kernels/``, and says whether there is a GPU to run them."""
+"""Floor 2: GPUs under torch's names (``sv.cuda``), and what finds, compiles and launches the files in ``kernels/``. Nothing is probed at import."""
 
-from ..array import available_devices, register_backend
+from ..array import register_backend
+from .devices import (
+    current_device,
+    device_count,
+    empty_cache,
+    get_device_capability,
+    get_device_name,
+    get_device_properties,
+    is_available,
+    manual_seed,
+    manual_seed_all,
+    max_memory_allocated,
+    mem_get_info,
+    memory_allocated,
+    memory_reserved,
+    reset_peak_memory_stats,
+    set_device,
+    synchronize,
+)
+from .devices import on_device as device
+from .graphs import CUDAGraph, graph
 from .sources import kernel_folder, kernel_source, kernel_sources
+from .streams import Event, Stream, current_stream, default_stream, stream
 
-__all__ = ["device_count", "is_available", "kernel_folder", "kernel_source", "kernel_sources", "manual_seed", "manual_seed_all"]
+__all__ = [
+    "CUDAGraph", "Event", "Stream", "current_device", "current_stream", "default_stream", "device", "device_count", "empty_cache",
+    "get_device_capability", "get_device_name", "get_device_properties", "graph", "is_available", "kernel_folder", "kernel_source",
+    "kernel_sources", "manual_seed", "manual_seed_all", "max_memory_allocated", "mem_get_info", "memory_allocated", "memory_reserved",
+    "reset_peak_memory_stats", "set_device", "stream", "synchronize",
+]
+
+
+def _gpu(device):
+    from .cupy_backend import CupyBackend
+
+    return CupyBackend(device)
 
 
 def _emulator(device):
@@ -12,21 +44,5 @@ def _emulator(device):
     return EmulatorBackend(device)
 
 
+register_backend("cuda", _gpu, available=is_available)
 register_backend("emulator", _emulator)
-
-
-def device_count() -> int:
-    """How many GPUs this installation can compute on."""
-    return available_devices().count("cuda")
-
-
-def is_available() -> bool:
-    """Whether ``x.to("cuda")`` can work: False unless a CUDA backend is registered."""
-    return device_count() > 0
-
-
-def manual_seed(seed: int) -> None:
-    """Accepted for torch's sake, and without effect: ``scratchvgg.manual_seed`` seeds every device, with the same numbers on each."""
-
-
-manual_seed_all = manual_seed

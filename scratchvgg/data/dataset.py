@@ -139,4 +139,4 @@ def _stack(parts: list, place: int) -> np.ndarray:
 
 def _plain(value):
     """A Tensor's array; anything else unchanged."""
-    return value.detach().numpy() if isinstance(value, Tensor) else value
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..autograd import Tensor
 from .predict import predict_logits
 
 
@@ -64,8 +65,8 @@ def evaluate(model, loader: Iterable, tta: str = "none") -> Report:
     """
     confusion, loss, top5 = None, 0.0, 0
     for images, labels in loader:
-        logits = predict_logits(model, images, tta).numpy()
-        labels, classes = np.asarray(labels), logits.shape[1]
+        logits = predict_logits(model, images, tta).cpu().numpy()
+        labels, classes = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels), logits.shape[1]
         if confusion is None:
             confusion = np.zeros((classes, classes), np.int64)
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:

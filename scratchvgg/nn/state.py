@@ -85,7 +85,7 @@ def _as_tensor(value):
     """Tensors as they are, arrays and tensors of other libraries without a copy, None for anything else."""
     if isinstance(value, Tensor):
         return value
-    return as_tensor(value.detach().numpy() if hasattr(value, "detach") else value) if hasattr(value, "__array__") else None
+    return as_tensor(value.detach().cpu().numpy() if hasattr(value, "detach") else value) if hasattr(value, "__array__") else None
 
 
 def _quoted(keys):

@@ -25,11 +25,17 @@ class Transfer(Op):
     @staticmethod
     def forward(ctx, x, backend):
         ctx.source, ctx.backend = ctx.backend, backend
-        return backend.asarray(ctx.source.to_numpy(x))
+        return _carried(x, ctx.source, backend)
 
     @staticmethod
     def backward(ctx, g):
-        return ctx.source.asarray(ctx.backend.to_numpy(g)), None
+        return _carried(g, ctx.backend, ctx.source), None
+
+
+def _carried(array, source, target):
+    """A copy of ``array`` on another device, in its memory order."""
+    out = target.asarray(array if source.xp is target.xp else source.to_numpy(array))
+    return out.copy("K") if isinstance(array, target.xp.ndarray) and target.xp.may_share_memory(out, array) else out
 
 
 @ops.register
@@ -38,7 +44,11 @@ def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False, me
 
     Args:
         args: a dtype, a device, a Tensor to imitate, or device and dtype, in torch's orders.
+        non_blocking: accepted for torch's sake; a copy is complete when the call returns, or ordered by the device's stream.
         copy: make a copy even if nothing changes.
+
+    Raises:
+        RuntimeError: for a device that this machine does not have; the message says what is missing.
     """
     for a in args:
         if isinstance(a, Tensor):

@@ -117,7 +117,7 @@ def _encode(value, place: tuple, arrays: dict):
     if isinstance(value, (np.ndarray, np.generic)):
         return _encode_array(np.asarray(value), place, arrays)
     if hasattr(value, "detach") and hasattr(value, "numpy"):
-        return _encode_array(value.detach().numpy(), place, arrays) | {"tensor": True}
+        return _encode_array(value.detach().cpu().numpy(), place, arrays) | {"tensor": True}
     raise TypeError(f"save: cannot store a {type(value).__name__} at {_shown(place)}; "
                     "trees hold dicts, lists, tuples, None, numbers, strings and arrays")
 
