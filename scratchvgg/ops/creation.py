@@ -7,6 +7,7 @@ import math
 from ..array import CPU, Device, as_dtype, default_generator, get_backend, get_default_dtype
 from ..array.dtypes import number_dtype
 from ..autograd import Tensor, ops
+from . import draws
 from .common import check_tensor, plain_number, sizes_of
 
 
@@ -36,7 +37,7 @@ def _draw(name, shape, dtype, device, requires_grad, generator, kind):
     if not dtype.is_floating_point:
         raise NotImplementedError(f"{name}: needs a floating point dtype, got {dtype}")
     backend, generator = _backend(device), generator or default_generator
-    return _finish(backend, backend.asarray(getattr(generator, kind)(shape, dtype.numpy)), requires_grad)
+    return _finish(backend, kind(backend, generator, shape, dtype), requires_grad)
 
 
 @ops.register
@@ -117,13 +118,13 @@ def eye(n: int, m: int | None = None, *, dtype=None, device=None, requires_grad:
 @ops.register
 def rand(*size, generator=None, dtype=None, device=None, requires_grad: bool = False):
     """Uniform in [0, 1)."""
-    return _draw("rand", _shape("rand", size), dtype, device, requires_grad, generator, "uniform")
+    return _draw("rand", _shape("rand", size), dtype, device, requires_grad, generator, draws.uniform)
 
 
 @ops.register
 def randn(*size, generator=None, dtype=None, device=None, requires_grad: bool = False):
     """Standard normal."""
-    return _draw("randn", _shape("randn", size), dtype, device, requires_grad, generator, "normal")
+    return _draw("randn", _shape("randn", size), dtype, device, requires_grad, generator, draws.normal)
 
 
 @ops.register
@@ -140,8 +141,8 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
     if size is None:
         raise TypeError("randint: missing the size")
     backend, generator = _backend(device), generator or default_generator
-    drawn = generator.integers(int(low), int(high), _shape("randint", (size,)))
-    return _finish(backend, backend.asarray(drawn, "int64").astype(as_dtype(dtype or "int64").numpy, copy=False), requires_grad)
+    drawn = draws.integers(backend, generator, int(low), int(high), _shape("randint", (size,)))
+    return _finish(backend, drawn.astype(as_dtype(dtype or "int64").numpy, copy=False), requires_grad)
 
 
 @ops.register
@@ -212,7 +213,8 @@ def randint_like(input, low, high=None, *, generator=None, dtype=None, device=No
     """Integers in [low, high) (or [0, low)), like ``input``."""
     low, high = (0, low) if high is None else (low, high)
     array, finish = _like("randint_like", input, dtype, device, requires_grad, memory_format)
-    array[...] = (generator or default_generator).integers(int(low), int(high), array.shape)
+    backend = input.backend if device is None else _backend(device)
+    array[...] = draws.integers(backend, generator or default_generator, int(low), int(high), array.shape)
     return finish()
 
 

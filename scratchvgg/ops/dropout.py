@@ -10,6 +10,7 @@ import math
 
 from ..array import default_generator, parallel_for, philox, ranges
 from ..autograd import Op, ops
+from ..cuda.faces import philox as kernels
 from .common import check_tensor, is_number
 from .precision import check_floating
 
@@ -24,7 +25,7 @@ class Dropout(Op):
     @staticmethod
     def forward(ctx, x, p, mask_shape, inplace=False):
         ctx.writes = inplace
-        ctx.p, ctx.mask = p, _keep_mask(ctx.xp, p, mask_shape)
+        ctx.p, ctx.mask = p, _keep_mask(ctx.backend, p, mask_shape)
         return _scaled(ctx.xp, x, ctx.mask, p, x if inplace else None)
 
     @staticmethod
@@ -39,17 +40,19 @@ def _scaled(xp, x, mask, p, out):
     return y
 
 
-def _keep_mask(xp, p, shape):
+def _keep_mask(backend, p, shape):
     """True where the word is at least p · 2³²."""
     count, threshold = math.prod(shape), round(p * 2**32)
     seed, stream, first = default_generator.take(count)
-    mask = xp.zeros(count, bool)
+    if backend.runs_kernels:
+        return kernels.keep(backend, seed, stream, first, count, p).reshape(shape)
+    mask = backend.zeros((count,), "bool")
     if threshold < 2**32:
 
         def tile(piece):
             start, stop = piece
             words = philox.random_words(seed, stream, first + start, stop - start)
-            mask[start:stop] = xp.asarray(words) >= threshold
+            mask[start:stop] = words >= threshold
 
         parallel_for(tile, ranges(count, _TILE))
     return mask.reshape(shape)

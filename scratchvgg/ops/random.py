@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from ..array import default_generator
+from ..array.dtypes import float32
 from ..autograd import Op, Tensor, ops
+from . import draws
 from .common import check_tensor
 
 
@@ -48,7 +50,7 @@ def normal_(input, mean=0.0, std=1.0, *, generator=None):
     _floating("normal_", input)
     if std < 0:
         raise RuntimeError(f"normal_: std must not be negative, got {std}")
-    return overwrite("normal_", input, lambda x: (generator or default_generator).fill_normal(x, float(mean), float(std)))
+    return overwrite("normal_", input, lambda x: draws.fill_normal(input.backend, generator or default_generator, x, float(mean), float(std)))
 
 
 @ops.register
@@ -61,7 +63,7 @@ def uniform_(input, low=0.0, high=1.0, *, generator=None):
     _floating("uniform_", input)
     if low > high:
         raise RuntimeError(f"uniform_: low must not be above high, got [{low}, {high})")
-    return overwrite("uniform_", input, lambda x: (generator or default_generator).fill_uniform(x, float(low), float(high)))
+    return overwrite("uniform_", input, lambda x: draws.fill_uniform(input.backend, generator or default_generator, x, float(low), float(high)))
 
 
 @ops.register
@@ -78,7 +80,7 @@ def random_(input, low=0, high=None, *, generator=None):
         raise RuntimeError(f"random_: low must be below high, got low={low}, high={high}")
 
     def write(x):
-        x[...] = (generator or default_generator).integers(int(low), int(high), x.shape)
+        x[...] = draws.integers(input.backend, generator or default_generator, int(low), int(high), x.shape)
 
     return overwrite("random_", input, write)
 
@@ -118,6 +120,6 @@ def bernoulli_(input, p=0.5, *, generator=None):
         raise RuntimeError("bernoulli_: every p must be in [0, 1]")
 
     def write(x):
-        x[...] = (generator or default_generator).uniform(x.shape) < chance
+        x[...] = draws.uniform(input.backend, generator or default_generator, x.shape, float32) < chance
 
     return overwrite("bernoulli_", input, write)
