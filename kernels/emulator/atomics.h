@@ -2,8 +2,6 @@
 #pragma once
 #include "core.h"
 
-#define EMU_QUIET __attribute__((no_sanitize("thread")))  // --sanitize is told by check_access
-
 namespace emu {
 template <int bytes> struct Word;
 template <> struct Word<2> { typedef uint16_t type; };
@@ -32,7 +30,7 @@ EMU_QUIET inline bool replace_atomic(T* address, T expected, T desired) {
 #define EMU_ATOMIC(name, expression)                                        \
     template <class T>                                                      \
     EMU_QUIET inline T name(T* address, decltype(T()) value) {              \
-        emu::check_access(address, sizeof(T), true, true);                  \
+        emu::check_atomic(address, sizeof(T));                              \
         for (;;) {                                                          \
             const T old = emu::load_atomic(address), next = (expression);   \
             if (emu::replace_atomic(address, old, next)) return old;        \
@@ -52,7 +50,7 @@ EMU_ATOMIC(atomicDec, old == 0 || old > value ? value : old - 1)
 
 template <class T>
 EMU_QUIET inline T atomicCAS(T* address, decltype(T()) compare, decltype(T()) value) {
-    emu::check_access(address, sizeof(T), true, true);
+    emu::check_atomic(address, sizeof(T));
     for (;;) {
         const T old = emu::load_atomic(address);
         if (memcmp(&old, &compare, sizeof old)) return old;

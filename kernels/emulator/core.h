@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define EMU_QUIET __attribute__((no_sanitize("thread")))  // a function whose loads and stores --sanitize does not see
 #define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()  // default arguments: the caller's place
 
 namespace emu {
@@ -62,10 +63,15 @@ Exchanged exchange(unsigned mask, const void* value, size_t bytes, Site site);
 template <class T>
 struct Gathered {
     Exchanged all;
+    const char* what;
+    int line;
     bool has(int lane) const { return all.present >> (lane & 31) & 1; }
     // The value of a lane; all bits one (NaN) if that lane takes no part.
     T get(int lane) const {
         T value;
+#ifdef EMULATOR_SANITIZE
+        if (!has(lane)) fail("synccheck: %s (line %d) reads lane %d, which takes no part in it", what, line, lane & 31);
+#endif
         if (has(lane)) memcpy(&value, all.values[lane & 31], sizeof value);
         else memset(&value, 0xFF, sizeof value);
         return value;
@@ -76,29 +82,37 @@ struct Gathered {
 template <class T>
 inline Gathered<T> gather(unsigned mask, const T& value, const char* what = "gather", EMU_HERE) {
     static_assert(sizeof(T) <= LANE_BYTES, "a lane can give 64 bytes");
-    return {exchange(mask, &value, sizeof value, {what, file, line})};
+    return {exchange(mask, &value, sizeof value, {what, file, line}), what, line};
 }
 
 // cp.async: bytes are copied, the rest of total is filled with zeros, at the latest moment allowed (at once if block->early).
 // Until then dst holds NaN.
 void async_copy(void* dst, const void* src, int bytes, int total);
 void async_commit();            // closes the running thread's group of copies
-void async_wait(int groups);    // waits until at most so many groups are unfinished; 0 waits for uncommitted copies as well if all
+void async_wait(int groups);    // waits until at most so many of the running thread's groups are unfinished
 
 // Hooks of emulated hardware: at_block_start runs before a block's threads; on_idle runs when no thread can go on, and returns
 // whether it changed anything (finished a pending copy, say). Registering twice is registering once; they last for the OS thread.
 void at_block_start(void (*hook)());
 void on_idle(bool (*hook)());
 
-// Accesses made for a thread by emulated hardware, so that --sanitize sees them. They do nothing in a normal build.
+// What --sanitize must be told, because it cannot see it in the kernel's own loads and stores. Nothing happens in a normal build.
+//   check_read, check_write, check_atomic   an access that emulated hardware makes for the running thread
+//   release, acquire                        what this thread did before release(x) is before what another does after acquire(x)
 #ifdef EMULATOR_SANITIZE
-void check_access(const void* address, size_t bytes, bool write, bool atomic);
-void fence();
+void check_read(const void* address, size_t bytes);
+void check_write(const void* address, size_t bytes);
+void check_atomic(const void* address, size_t bytes);
+void release(const void* object);
+void acquire(const void* object);
+void fence();  // __threadfence
 #else
-inline void check_access(const void*, size_t, bool, bool) {}
+inline void check_read(const void*, size_t) {}
+inline void check_write(const void*, size_t) {}
+inline void check_atomic(const void*, size_t) {}
+inline void release(const void*) {}
+inline void acquire(const void*) {}
 inline void fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 #endif
-inline void check_read(const void* address, size_t bytes) { check_access(address, bytes, false, false); }
-inline void check_write(const void* address, size_t bytes) { check_access(address, bytes, true, false); }
 
 }  // namespace emu

@@ -69,17 +69,18 @@ const char* types(void (*)(A...)) {
     return text;
 }
 
+// Emulator code is not instrumented, and GCC does not inline an instrumented kernel into it.
 template <class... A, size_t... I>
-void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+EMU_QUIET void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
     kernel(*static_cast<std::remove_cv_t<A>*>(arguments[I])...);
 }
 template <class... A>
-void call(void (*kernel)(A...), void** arguments) { call(kernel, arguments, std::index_sequence_for<A...>()); }
+EMU_QUIET void call(void (*kernel)(A...), void** arguments) { call(kernel, arguments, std::index_sequence_for<A...>()); }
 
 }  // namespace emu
 
 #define EMULATOR_ENTRY(name)                                                                              \
     EMU_EXPORT int emulator_launch_##name(emu::Launch* launch) {                                          \
-        return emulator_run(launch, [](void** arguments) { emu::call(name, arguments); }, emu::statics);  \
+        return emulator_run(launch, [](void** arguments) EMU_QUIET { emu::call(name, arguments); }, emu::statics); \
     }                                                                                                     \
     EMU_EXPORT const char* emulator_types_##name() { return emu::types(name); }

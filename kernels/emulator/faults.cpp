@@ -21,7 +21,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
         char what[200];
         if (signal == SIGFPE) snprintf(what, sizeof what, "integer division by zero");
         else
-            snprintf(what, sizeof what, "illegal memory access: address %p is outside all memory, or a vector access is not aligned to its size",
+            snprintf(what, sizeof what, "memcheck: illegal memory access: address %p is outside all memory, or a vector access is not aligned to its size",
                      info->si_addr);
         fail_at(what);
     }

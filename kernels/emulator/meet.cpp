@@ -1,13 +1,17 @@
 // Where threads meet: barriers of the block and of warps, the exchange of values between lanes, asynchronous copies.
-#include "runtime.h"
+#include "shadow.h"
 
 namespace emu {
 
 namespace {
 
-void wait_for(Barrier& barrier, unsigned generation, const Site& site) { wait_while(&barrier.generation, generation, site); }
+void wait_for(Barrier& barrier, unsigned generation, const Site& site) {
+    wait_while(&barrier.generation, generation, site);
+    barrier_left(*this_worker(), &barrier);
+}
 
-void release(Barrier& barrier) {
+void complete(Barrier& barrier) {
+    barrier_complete(*this_worker(), &barrier);
     barrier.count = 0;
     barrier.generation = barrier.generation + 1;
 }
@@ -21,12 +25,13 @@ void arrive_block(Barrier& barrier, const Site& site) {
         barrier.site = site;
         barrier.first = worker.current->number;
     } else if (!same_place(barrier.site, site)) {
-        fail_at("divergent barrier: this thread is at " + describe(site) + ", thread " + std::to_string(barrier.first) + " waits at " +
+        fail_at("synccheck: divergent barrier: this thread is at " + describe(site) + ", thread " + std::to_string(barrier.first) + " waits at " +
                 describe(barrier.site));
     }
+    barrier_arrived(*this_worker(), &barrier);
     if (++barrier.count < (unsigned)worker.alive) return;
     worker.votes[(barrier.generation + 1) & 1] = 0;
-    release(barrier);
+    complete(barrier);
 }
 
 void arrive_at(Barrier& barrier, unsigned threads, const Site& site) {
@@ -35,7 +40,8 @@ void arrive_at(Barrier& barrier, unsigned threads, const Site& site) {
                 std::to_string(barrier.expected));
     barrier.expected = threads;
     barrier.site = site;
-    if (++barrier.count == threads) release(barrier);
+    barrier_arrived(*this_worker(), &barrier);
+    if (++barrier.count == threads) complete(barrier);
 }
 
 Barrier& named(int barrier, int threads, const Site& site) {
@@ -59,10 +65,11 @@ void arrive_warp(Warp& warp, unsigned mask, const Site& site) {
         barrier.mask = mask;
         barrier.first = worker.current->number;
     } else if (barrier.mask != mask || !same_kind(barrier.site, site)) {
-        fail_at("lanes of a warp meet in different operations: this one is at " + describe(site) + " with mask " + hex(mask) + ", thread " +
+        fail_at("synccheck: lanes of a warp meet in different operations: this one is at " + describe(site) + " with mask " + hex(mask) + ", thread " +
                 std::to_string(barrier.first) + " waits at " + describe(barrier.site) + " with mask " + hex(barrier.mask));
     }
-    if (++barrier.count >= (unsigned)__builtin_popcount(mask & warp.alive)) release(barrier);
+    barrier_arrived(*this_worker(), &barrier);
+    if (++barrier.count >= (unsigned)__builtin_popcount(mask & warp.alive)) complete(barrier);
 }
 
 }  // namespace
@@ -134,17 +141,18 @@ void release_after_exit(Worker& worker, Fiber& fiber) {
     Barrier& all = worker.named[0];
     if (all.count && all.count >= (unsigned)worker.alive) {
         worker.votes[(all.generation + 1) & 1] = 0;
-        release(all);
+        complete(all);
     }
     Warp& warp = worker.warps[fiber.warp];
     for (Barrier& barrier : warp.barriers)
-        if (barrier.count && barrier.count >= (unsigned)__builtin_popcount(barrier.mask & warp.alive)) release(barrier);
+        if (barrier.count && barrier.count >= (unsigned)__builtin_popcount(barrier.mask & warp.alive)) complete(barrier);
 }
 
 void async_copy(void* to, const void* from, int bytes, int total) {
     Fiber& fiber = *this_worker()->running();
     const Copy copy = {to, from, bytes, total};
-    if (this_worker()->early) {
+    if (Checker* checker = this_worker()->checker) checker->copy_issued(copy, __builtin_return_address(0));
+    if (this_worker()->early && !this_worker()->checker) {
         memcpy(to, from, bytes);
         memset(static_cast<char*>(to) + bytes, 0, total - bytes);
     } else {
@@ -165,6 +173,7 @@ void async_wait(int groups) {
         for (const Copy& copy : copies.groups.front()) {
             memcpy(copy.to, copy.from, copy.bytes);
             memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.total - copy.bytes);
+            if (Checker* checker = this_worker()->checker) checker->copy_done(copy);
         }
         copies.groups.erase(copies.groups.begin());
     }

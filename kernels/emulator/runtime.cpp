@@ -1,8 +1,9 @@
 // The scheduler: every CUDA thread is a fiber; an OS thread (a Worker) runs the blocks it takes, one at a time, switching between
-// their fibers where they wait for each other. Built once, without the checks of --sanitize, for all kernel libraries.
-#include "runtime.h"
+// their fibers where they wait for each other. One library for all kernels.
+#include "shadow.h"
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@ __thread Block* block = nullptr;
 
 namespace {
 
-constexpr size_t STACK = 128 << 10, GUARD = 4096, CANARY = 1024;
+constexpr size_t GUARD = 4096, CANARY = 1024;
 
 std::mutex pool_lock;
 std::vector<Worker*> pool;  // idle workers keep their stacks
@@ -104,6 +105,7 @@ void start_block(Worker& worker) {
     }
     worker.votes[0] = worker.votes[1] = 0;
     for (int i = 0; i < worker.threads; ++i) start_fiber(worker, i);
+    if (worker.checker) worker.checker->start_block();
     for (auto hook : worker.starts) hook();
 }
 
@@ -124,7 +126,7 @@ void run_block(Worker& worker, const std::vector<int>& order) {
         bool changed = false;
         for (auto hook : worker.idles) changed = changed || hook();
         if (!changed) {
-            worker.error = place(worker, nullptr) + ": deadlock: no thread can go on: " + waiting(worker);
+            worker.error = place(worker, nullptr) + ": synccheck: deadlock: no thread can go on: " + waiting(worker);
             return;
         }
     }
@@ -239,6 +241,8 @@ extern "C" int emulator_run(emu::Launch* launch, void (*body)(void**), emu::Shar
         worker->body = body;
         worker->arguments = launch->arguments;
         worker->statics = statics();
+        std::unique_ptr<Checker> checker(launch->checks ? new Checker(*worker, *launch) : nullptr);
+        worker->checker = checker.get();
         FaultStack faults;
         for (size_t i; !failed && (i = next++) < blocks;) {
             const size_t b = block_order(i, blocks, launch->order);

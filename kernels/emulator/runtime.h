@@ -1,5 +1,6 @@
 // The runtime's own view of blocks and threads, shared by its files: runtime.cpp (scheduler), meet.cpp (barriers, exchanges,
-// copies), faults.cpp (signals).
+// copies), faults.cpp (signals),
+// shadow.cpp and clocks.cpp (--sanitize).
 #pragma once
 #include "core.h"
 #include "launch.h"
@@ -9,6 +10,10 @@
 #include <vector>
 
 namespace emu {
+
+constexpr size_t STACK = 128 << 10;  // bytes of each thread's stack
+
+struct Checker;  // shadow.h: what --sanitize remembers
 
 struct Barrier {
     volatile unsigned generation = 0;  // waiting is waiting for this to change
@@ -58,8 +63,10 @@ struct Worker : Block {
     std::string error;
     std::vector<void (*)()> starts;
     std::vector<bool (*)()> idles;
+    Checker* checker;  // null in a normal launch
 
     Fiber* running() { return static_cast<Fiber*>(current); }
+    bool on_stack(const char* address) const { return address >= stacks && address < stacks + MAX_THREADS * STACK; }
 };
 
 Worker* this_worker();
@@ -69,6 +76,11 @@ void release_after_exit(Worker& worker, Fiber& fiber);  // a thread that returne
 [[noreturn]] void fail_at(const std::string& message);
 std::string place(Worker& worker, Fiber* fiber);  // "kernel k, block (0, 0, 0), thread (1, 0, 0)"
 std::string describe(const Site& site);           // "__syncthreads (gemm.cu:40)"
+
+// For --sanitize: a thread arrived at a barrier, the barrier let everybody go, a thread went.
+void barrier_arrived(Worker& worker, const void* barrier);
+void barrier_complete(Worker& worker, const void* barrier);
+void barrier_left(Worker& worker, const void* barrier);
 
 // Turns SIGSEGV, SIGBUS and SIGFPE of a CUDA thread into the launch's error, while a launch runs.
 struct FaultHandlers {

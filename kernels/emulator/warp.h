@@ -60,8 +60,9 @@ inline unsigned __match_any_sync(unsigned mask, T value, EMU_HERE) {
     auto all = emu::gather(mask, value, "__match_any_sync", file, line);
     unsigned same = 0;
     for (int i = 0; i < 32; ++i) {
+        if (!all.has(i)) continue;
         const T other = all.get(i);
-        same |= (unsigned)(all.has(i) && !memcmp(&other, &value, sizeof value)) << i;
+        same |= (unsigned)!memcmp(&other, &value, sizeof value) << i;
     }
     return same;
 }
@@ -69,8 +70,9 @@ template <class T>
 inline unsigned __match_all_sync(unsigned mask, T value, int* predicate, EMU_HERE) {
     auto all = emu::gather(mask, value, "__match_all_sync", file, line);
     for (int i = 0; i < 32; ++i) {
+        if (!all.has(i)) continue;
         const T other = all.get(i);
-        if (all.has(i) && memcmp(&other, &value, sizeof value)) return *predicate = 0;
+        if (memcmp(&other, &value, sizeof value)) return *predicate = 0;
     }
     *predicate = 1;
     return mask;

@@ -8,6 +8,7 @@ from .backend import EmulatorBackend
 from .build import BuildError
 from .launch import EmulatorError, Kernel
 from .module import Module, load
+from .sanitize import sanitize
 from .settings import choose, order
 
-__all__ = ["BuildError", "EmulatorBackend", "EmulatorError", "Kernel", "Module", "choose", "load", "order"]
+__all__ = ["BuildError", "EmulatorBackend", "EmulatorError", "Kernel", "Module", "choose", "load", "order", "sanitize"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 
-from ...array import NumpyBackend
+import numpy as np
+
+from ...array import NumpyBackend, as_dtype
 from ..sources import kernel_folder, kernel_sources
 from .launch import Kernel
+from .memory import allocate, is_guarded
 from .module import load
 
 
@@ -14,6 +17,34 @@ class EmulatorBackend(NumpyBackend):
     """A CPU that runs CUDA kernels: what has no kernel is NumPy's."""
 
     runs_kernels = True
+
+    def empty(self, shape, dtype, layout="contiguous"):
+        """As on the CPU, but between guard zones, and NaN until it is written."""
+        dtype = as_dtype(dtype).numpy
+        if layout == "channels_last":
+            n, c, h, w = shape
+            return allocate((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+        return allocate(shape, dtype)
+
+    def zeros(self, shape, dtype, layout="contiguous"):
+        out = self.empty(shape, dtype, layout)
+        out[...] = 0
+        return out
+
+    def asarray(self, value, dtype=None):
+        """This device's own arrays stay; anything else is copied into guarded memory, in its memory order, as it would be to a GPU."""
+        value = np.asarray(value)
+        dtype = value.dtype if dtype is None else as_dtype(dtype).numpy
+        if is_guarded(value) and value.dtype == dtype:
+            return value
+        order = np.argsort([-abs(s) for s in value.strides], kind="stable")
+        out = allocate([value.shape[i] for i in order], dtype).transpose(np.argsort(order))
+        out[...] = value
+        return out
+
+    def to_numpy(self, array):
+        """A copy, as it would be from a GPU."""
+        return np.array(array, order="K")
 
     def launch(self, kernel, grid, block, args, shared_mem=0):
         """Run the kernel ``kernel`` of ``kernels/`` to its end; see :class:`~scratchvgg.cuda.emulator.launch.Kernel` for the arguments."""

@@ -23,7 +23,10 @@ from .scan import entries, includes
 from .settings import DEBUG, PORTABLE, SANITIZE, switched_on
 
 EXTRA = "pip install 'scratchvgg[emulator]'"
-_ALWAYS = ["-std=c++17", "-fPIC", "-shared", "-pthread", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
+_ALWAYS = ["-std=c++17", "-fPIC", "-pthread", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
+_SANITIZE = [  # calls at every load, store and array index, which kernels/emulator/shadow.cpp answers: no library of the sanitizer's is linked
+    "-fsanitize=thread,bounds", "--param=tsan-instrument-func-entry-exit=0", "--param=tsan-distinguish-volatile=1", "-DEMULATOR_SANITIZE",
+]
 _KERNEL = ["-fno-gnu-unique", "-fvisibility=hidden"]  # no symbol of one library is ever taken for another's of the same name
 
 
@@ -49,10 +52,9 @@ def build(source: Path) -> Built:
         BuildError: if g++ finds errors.
     """
     sanitized = switched_on(SANITIZE)
-    runtime = _runtime(sanitized)
+    runtime = _runtime()
     flags = [*_ALWAYS, *_KERNEL, *_optimisation(sanitized), *_search(), "-include", "emulator/cuda.h"]
-    if sanitized:
-        flags += ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "--param=tsan-distinguish-volatile=1", "-DEMULATOR_SANITIZE"]
+    flags += _SANITIZE if sanitized else []
     key = _key(flags, closure(source), runtime.name)
     library = cache_folder() / f"{source.stem}-{key}.so"
     names = library.with_suffix(".json")
@@ -62,7 +64,9 @@ def build(source: Path) -> Built:
             main = bench / "main.cpp"
             lines = [f'#include "{source}"', '#include "emulator/entry.h"', *(f"EMULATOR_ENTRY({name})" for name in found)]
             main.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            _run([*flags, str(main), "-o", str(bench / "out.so"), f"-L{runtime.parent}", f"-l:{runtime.name}", "-Wl,-rpath,$ORIGIN"], source)
+            _run([*flags, "-c", str(main), "-o", str(bench / "main.o")], source)
+            link = ["-shared", str(bench / "main.o"), f"-L{runtime.parent}", f"-l:{runtime.name}", "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]
+            _run([*link, "-o", str(bench / "out.so")], source)
             (bench / "out.json").write_text(json.dumps(found), encoding="utf-8")
             os.replace(bench / "out.json", names)
             os.replace(bench / "out.so", library)
@@ -125,12 +129,11 @@ def compiler() -> tuple[str, str]:
     return path, subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def _runtime(sanitized: bool) -> Path:
+def _runtime() -> Path:
     folder = kernel_folder() / "emulator"
     sources = sorted(folder.glob("*.cpp"))
-    flags = [*_ALWAYS, "-O2", "-g1", "-Wall"]
+    flags = [*_ALWAYS, "-shared", "-O2", "-g1", "-Wall"]
     flags += ["-DEMULATOR_PORTABLE"] if switched_on(PORTABLE) else []
-    flags += ["-DEMULATOR_SANITIZE"] if sanitized else []
     library = cache_folder() / f"libemulator-{_key(flags, [*sources, *sorted(folder.glob('*.h'))])}.so"
     if not library.exists():
         with _workbench() as bench:
@@ -141,8 +144,8 @@ def _runtime(sanitized: bool) -> Path:
 
 def _optimisation(sanitized: bool) -> list[str]:
     if switched_on(DEBUG):
-        return ["-O0", "-g"]
-    return ["-O1", "-g1", "-fno-tree-vectorize"] if sanitized else ["-O2", "-g1"]
+        return ["-O0", "-g", "-gdwarf-4"]
+    return ["-O1", "-g1", "-gdwarf-4", "-fno-tree-vectorize"] if sanitized else ["-O2", "-g1"]
 
 
 def _search() -> list[str]:

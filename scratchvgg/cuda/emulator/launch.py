@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from .build import Built
+from .memory import damage
+from .sanitize import run
 from .settings import early_copies, launch_order, os_threads
 
 MAX_THREADS, MAX_SHARED = 1024, 227 << 10
@@ -30,7 +34,7 @@ class LaunchRecord(ctypes.Structure):
     _fields_ = [
         ("kernel", ctypes.c_char_p), ("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_size_t),
         ("order", ctypes.c_longlong), ("os_threads", ctypes.c_int), ("early", ctypes.c_int), ("arguments", ctypes.POINTER(ctypes.c_void_p)),
-        ("message", ctypes.c_char * 1024),
+        ("checks", ctypes.c_void_p), ("message", ctypes.c_char * 1024), ("places", ctypes.c_size_t * 2),
     ]
 
 
@@ -58,17 +62,16 @@ class Kernel:
     """One entry of a library. Call it as a ``cupy.RawKernel``.
 
     Args:
-        library: the loaded library.
+        built, library: the library on disk and in memory.
         name: the entry.
-        names: its arguments' names.
     """
 
-    def __init__(self, library: ctypes.CDLL, name: str, names: list[str]):
-        self.name = name
+    def __init__(self, built: Built, library: ctypes.CDLL, name: str):
+        self.name, self._built, self._library = name, built, library
         self._function = getattr(library, f"emulator_launch_{name}")
         types = getattr(library, f"emulator_types_{name}")
         types.restype = ctypes.c_char_p
-        self.parameters = [_parameter(n, t) for n, t in zip(names, types().decode().split(), strict=True)]
+        self.parameters = [_parameter(n, t) for n, t in zip(built.entries[name], types().decode().split(), strict=True)]
 
     def __call__(self, grid, block, args, shared_mem: int = 0) -> None:
         """Run the kernel to its end.
@@ -91,10 +94,25 @@ class Kernel:
         values = self.values(args)
         pointers = (ctypes.c_void_p * max(1, len(values)))(*(v.ctypes.data for v in values))
         record = LaunchRecord(
-            self.name.encode(), grid, block, shared_mem, launch_order(), os_threads(), early_copies(), ctypes.cast(pointers, ctypes.POINTER(ctypes.c_void_p))
+            self.name.encode(), grid, block, shared_mem, launch_order(), os_threads(), early_copies(),
+            ctypes.cast(pointers, ctypes.POINTER(ctypes.c_void_p)),
         )
-        if self._function(ctypes.byref(record)):
-            raise EmulatorError(record.message.decode(errors="replace"))
+        arrays = [(p, a) for p, a in zip(self.parameters, args, strict=True) if p.pointer]
+        finding = self._run(record, arrays) or self._damage(arrays)
+        if finding:
+            raise EmulatorError(_kind_first(finding))
+
+    def _run(self, record, arrays) -> str | None:
+        if self._built.sanitized:
+            return run(self._built.path, self._library, record, arrays, lambda r: self._function(ctypes.byref(r)))
+        return record.message.decode(errors="replace") if self._function(ctypes.byref(record)) else None
+
+    def _damage(self, arrays) -> str | None:
+        for parameter, array in arrays:
+            words = damage(array)
+            if words:
+                return f"memcheck: kernel {self.name} has written outside of {parameter.name} ({array.dtype}{list(array.shape)}): {words}"
+        return None
 
     def values(self, args) -> list[np.ndarray]:
         """``args`` as the bytes that the kernel's parameters are made of.
@@ -156,6 +174,12 @@ def _came(value) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}" + (f" with {value.dtype.itemsize} bytes and {value.size} elements" if value.dtype.names else "")
     return f"{type(value).__name__} {value!r}"
+
+
+def _kind_first(finding: str) -> str:
+    """``kernel k, …: racecheck: …`` becomes ``racecheck: kernel k, …: …``."""
+    match = re.match(r"(kernel .*?): (memcheck|initcheck|racecheck|synccheck): ", finding, re.DOTALL)
+    return f"{match[2]}: {match[1]}: {finding[match.end() :]}" if match else finding
 
 
 def _sizes(kernel: str, what: str, sizes, limits) -> tuple[int, int, int]:

@@ -41,7 +41,7 @@ class Module:
             known = ", ".join(self.names) or 'none (an entry reads extern "C" __global__ void name(...))'
             raise KeyError(f"no kernel {name!r} here; there are {known}")
         if name not in self._kernels:
-            self._kernels[name] = Kernel(self._library, name, self.built.entries[name])
+            self._kernels[name] = Kernel(self.built, self._library, name)
         return self._kernels[name]
 
 

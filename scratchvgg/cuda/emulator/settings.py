@@ -26,7 +26,7 @@ def switched_on(name: str) -> bool:
 
 @contextlib.contextmanager
 def choose(**values):
-    """Settings by the names of this file's constants without prefix: ``choose(order="reverse", threads=1)``. For this thread, until the block ends."""
+    """Settings by the ends of this file's names: ``choose(order="reverse", threads=1)``. For this thread, until the block ends."""
     names = {"order": ORDER, "threads": THREADS, "copies": COPIES, "portable": PORTABLE, "debug": DEBUG, "sanitize": SANITIZE}
     unknown = set(values) - set(names)
     if unknown:
@@ -39,9 +39,10 @@ def choose(**values):
 
 
 def order(which):
-    """A context in which threads and blocks run in another order: ``"forward"``, ``"reverse"``, or a seed (an int ≥ 1) that shuffles them.
+    """A context in which threads and blocks run in another order: ``"forward"``, ``"reverse"``, or a seed (an int ≥ 1).
 
-    A kernel that lacks a barrier often gives the right answer in one order and not in another. The environment's word is ``SCRATCHVGG_EMULATOR_ORDER``.
+    A seed shuffles them. A kernel that lacks a barrier often gives the right answer in one order and not in another. The environment's word is
+    ``SCRATCHVGG_EMULATOR_ORDER``.
 
     Raises:
         ValueError: for anything else.
