@@ -212,7 +212,7 @@ __device__ void apply_pool(const T* __restrict__ x, const Acc<T>* __restrict__ l
             }
             const int64 window = (int64)row * across + j;
             store<V>(y + window * C + c, best);
-            if (winners) store_winners<V>(winners, window, c, C, place);
+            if (winners) store_winners<V, (V > 1)>(winners, window, c, C, place);
         }
     }
 }
@@ -269,7 +269,7 @@ __device__ void sums_pool(const T* __restrict__ x, const T* __restrict__ g, cons
                 const int64 window = (int64)row * across + j;
                 const Vector<T, V> slope = load<V>(g + window * C + c);
                 int place[V];
-                load_winners<V>(winners, window, c, C, place);
+                load_winners<V, (V > 1)>(winners, window, c, C, place);
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     const Vector<T, V> value = load<V>(x + (top + k / 2 * W + 2 * j + k % 2) * C + c);
@@ -347,7 +347,7 @@ __device__ void gradient_pool(const T* __restrict__ x, const T* __restrict__ g, 
             if (whole) {
                 const int64 window = ((int64)n * (H / 2) + i) * across + j;
                 slope = load<V>(g + window * C + c);
-                load_winners<V>(winners, window, c, C, place);
+                load_winners<V, (V > 1)>(winners, window, c, C, place);
             }
 #pragma unroll
             for (int k = 0; k < 4; ++k) {

@@ -2,6 +2,7 @@
 //
 //   scalar  one channel a thread, one byte for the winner of a window; any C
 //   (none)  16 bytes of channels a thread, two bits for a winner, four channels a byte; C a multiple of LANES
+//   bytes   backward: 16 bytes of channels a thread, but a byte for a winner, as convolutions that pool by themselves write them
 //
 // Backward makes the gradient dy of the convolution's output from g, y and the winners, and adds up ∂L/∂bias on the way:
 //
@@ -58,7 +59,7 @@ __device__ void bias_relu_pool(const T* __restrict__ x, const Acc<T>* __restrict
             }
             const int64 window = (int64)row * across + j;
             store<V>(y + window * C + c, best);
-            if (winners) store_winners<V>(winners, window, c, C, place);
+            if (winners) store_winners<V, (V > 1)>(winners, window, c, C, place);
         }
     }
 }
@@ -95,7 +96,7 @@ __device__ void bias_relu_backward(const T* __restrict__ g, const T* __restrict_
 }
 
 // g and y are (N, P / 2, Q / 2, C), dy is (N, P, Q, C); rows and columns that belong to no window get 0.
-template <class T, int V>
+template <class T, int V, bool PACKED>
 __device__ void bias_relu_pool_backward(const T* __restrict__ g, const T* __restrict__ y, const uint8* __restrict__ winners, T* __restrict__ dy,
                                         double* __restrict__ partial, int N, int P, int Q, int C) {
     const int c = first_channel<V>(), rows = (P + 1) / 2, across = Q / 2;
@@ -110,7 +111,7 @@ __device__ void bias_relu_pool_backward(const T* __restrict__ g, const T* __rest
                     const int64 window = ((int64)n * (P / 2) + i) * across + j;
                     const Vector<T, V> value = load<V>(y + window * C + c);
                     slope = load<V>(g + window * C + c);
-                    load_winners<V>(winners, window, c, C, place);
+                    load_winners<V, PACKED>(winners, window, c, C, place);
 #pragma unroll
                     for (int v = 0; v < V; ++v) {
                         slope.at[v] = widen(value.at[v]) > 0 ? slope.at[v] : narrow<T>(0);
@@ -153,14 +154,18 @@ __device__ void add_lines(const double* __restrict__ partial, T* __restrict__ ou
     }                                                                                                                                \
     extern "C" __global__ void bias_relu_backward_##suffix(const T* g, const T* y, T* dy, double* partial, int64 M, int C) {         \
         bias_relu_backward<T, V>(g, y, dy, partial, M, C);                                                                           \
-    }                                                                                                                                \
-    extern "C" __global__ void bias_relu_pool_backward_##suffix(const T* g, const T* y, const uint8* winners, T* dy, double* partial, int N, \
-                                                                int P, int Q, int C) {                                               \
-        bias_relu_pool_backward<T, V>(g, y, winners, dy, partial, N, P, Q, C);                                                       \
     }
-#define BIAS_RELU_POOL(T)         \
-    STAMP(T, 1, scalar_##T)       \
-    STAMP(T, LANES<T>, T)         \
+#define BACKWARD(T, V, PACKED, suffix)                                                                                                \
+    extern "C" __global__ void bias_relu_pool_backward_##suffix(const T* g, const T* y, const uint8* winners, T* dy, double* partial, \
+                                                                int N, int P, int Q, int C) {                                         \
+        bias_relu_pool_backward<T, V, PACKED>(g, y, winners, dy, partial, N, P, Q, C);                                                \
+    }
+#define BIAS_RELU_POOL(T)                 \
+    STAMP(T, 1, scalar_##T)               \
+    STAMP(T, LANES<T>, T)                 \
+    BACKWARD(T, 1, false, scalar_##T)     \
+    BACKWARD(T, LANES<T>, true, T)        \
+    BACKWARD(T, LANES<T>, false, bytes_##T) \
     extern "C" __global__ void add_lines_##T(const double* partial, T* out, int lines, int C) { add_lines<T>(partial, out, lines, C); }
 
 BIAS_RELU_POOL(f16)

@@ -42,18 +42,20 @@ __device__ M combine_lines(M own) {
     return all;
 }
 
-// Which pixel of each window won: with V = 1 a byte a channel; else two bits a channel, four channels a byte, the first lowest.
-template <int V>
+// Which pixel of each window won: two bits a channel, four channels a byte, the first lowest (PACKED); or a byte a channel.
+template <int V, bool PACKED>
 __device__ __forceinline__ void store_winners(unsigned char* winners, int64 window, int c, int C, const int (&place)[V]) {
-    Vector<unsigned char, (V + 3) / 4> packed = {};
+    constexpr int BYTES = PACKED ? V / 4 : V;
+    Vector<unsigned char, BYTES> bytes = {};
 #pragma unroll
-    for (int v = 0; v < V; ++v) packed.at[v / 4] |= place[v] << (v % 4 * 2);
-    store<(V + 3) / 4>(V == 1 ? winners + window * C + c : winners + window * (C / 4) + c / 4, packed);
+    for (int v = 0; v < V; ++v) bytes.at[PACKED ? v / 4 : v] |= place[v] << (PACKED ? v % 4 * 2 : 0);
+    store<BYTES>(winners + (PACKED ? window * (C / 4) + c / 4 : window * C + c), bytes);
 }
 
-template <int V>
+template <int V, bool PACKED>
 __device__ __forceinline__ void load_winners(const unsigned char* winners, int64 window, int c, int C, int (&place)[V]) {
-    const auto packed = load<(V + 3) / 4>(V == 1 ? winners + window * C + c : winners + window * (C / 4) + c / 4);
+    constexpr int BYTES = PACKED ? V / 4 : V;
+    const auto bytes = load<BYTES>(winners + (PACKED ? window * (C / 4) + c / 4 : window * C + c));
 #pragma unroll
-    for (int v = 0; v < V; ++v) place[v] = packed.at[v / 4] >> (v % 4 * 2) & 3;
+    for (int v = 0; v < V; ++v) place[v] = PACKED ? bytes.at[v / 4] >> (v % 4 * 2) & 3 : bytes.at[v];
 }

@@ -1,0 +1,151 @@
+"""What follows a convolution, on a device: ``kernels/bias_relu_pool.cu``. y = pool(relu(scale · x + bias)) in one pass, and its gradient.
+
+Arrays are (N, C, P, Q), dense N, P, Q, C in memory. Which pixel of a window won is kept as uint8: (N, ⌊P / 2⌋, ⌊Q / 2⌋, C / 4), two bits a
+channel, or (N, ⌊P / 2⌋, ⌊Q / 2⌋, C), a byte a channel, where C does not divide or arrays lie at odd places. Backward takes either.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .planes import NOTHING, check_channels, check_same, over_channels, over_lines, over_rows, pixels, suffix, width
+from .planes import version as version_of
+
+
+def bias_relu(backend, x, scale=None, bias=None, out=None, version: str | None = None):
+    """relu(scale · x + bias), rounded once.
+
+    Args:
+        x: (N, C, P, Q).
+        scale, bias: (C,) of the wide type (float64 for float64, else float32), or None.
+        out: as ``x``, or ``x`` itself; a new array if None.
+        version: "scalar" or "vector"; None takes the fastest that can.
+
+    Raises:
+        ValueError, TypeError: for other arrays.
+    """
+    n, c, p, q = _checked(x, scale, bias)
+    out = backend.empty(x.shape, x.dtype, "channels_last") if out is None else out
+    check_same("out", out, x.shape, x.dtype)
+    pixels("out", out)
+    if x.size:
+        v, entry = _entry("bias_relu", version, width(backend, c, x, out, scale, bias), x)
+        arguments = x, _or_nothing(scale), _or_nothing(bias), out, np.int64(n * p * q), np.int32(c)
+        backend.launch(entry, *over_lines(c, v, n * p * q), arguments)
+    return out
+
+
+def bias_relu_pool(backend, x, scale=None, bias=None, winners: bool = True, version: str | None = None):
+    """The maximum of every 2 × 2 pixels of relu(scale · x + bias).
+
+    Args:
+        winners: also say which pixel won (for backward).
+        (others): as for :func:`bias_relu`.
+
+    Returns:
+        (y, winners): y is (N, C, ⌊P / 2⌋, ⌊Q / 2⌋), channels last in memory; winners are uint8, or None.
+
+    Raises:
+        ValueError, TypeError: as :func:`bias_relu`, and if there is no room for a window.
+    """
+    n, c, p, q = _checked(x, scale, bias)
+    if min(p, q) < 2:
+        raise ValueError(f"x must have at least 2 x 2 pixels, got shape {x.shape}")
+    y = backend.empty((n, c, p // 2, q // 2), x.dtype, "channels_last")
+    v, entry = _entry("bias_relu_pool", version, width(backend, c, x, y, scale, bias), x)
+    places = backend.empty((n, p // 2, q // 2, c // 4 if v > 1 else c), "uint8") if winners else None
+    if x.size:
+        arguments = x, _or_nothing(scale), _or_nothing(bias), y, _or_nothing(places), *map(np.int32, (n, p, q, c))
+        backend.launch(entry, *over_rows(c, v, n * (p // 2), q // 2), arguments)
+    return y, places
+
+
+def bias_relu_backward(backend, g, y, out=None, version: str | None = None):
+    """(∂L/∂x without the scale, ∂L/∂bias) of :func:`bias_relu` from the gradient and the value of its result.
+
+    Args:
+        g, y: (N, C, P, Q).
+        out: where the first goes; it may not be ``g`` or ``y``.
+
+    Raises:
+        ValueError, TypeError: for other arrays.
+    """
+    check_same("g", g, y.shape, y.dtype)
+    out = backend.empty(y.shape, y.dtype, "channels_last") if out is None else out
+    check_same("out", out, y.shape, y.dtype)
+    return out, _sums(backend, g, y, out, version)
+
+
+def bias_gradient(backend, g, version: str | None = None):
+    """Σ over n, p and q of ``g`` (N, C, P, Q): the gradient of a bias that no ReLU follows."""
+    return _sums(backend, g, None, None, version)
+
+
+def bias_relu_pool_backward(backend, g, y, winners, shape, version: str | None = None):
+    """(∂L/∂x without the scale, ∂L/∂bias) of :func:`bias_relu_pool`.
+
+    Args:
+        g, y: gradient and value of the result, (N, C, ⌊P / 2⌋, ⌊Q / 2⌋).
+        winners: what forward returned, or the place 2·i + j of each winner as a byte a channel, (N, ⌊P / 2⌋, ⌊Q / 2⌋, C), contiguous.
+        shape: (N, C, P, Q) of x.
+        version: "scalar" or "vector"; None takes the fastest that can.
+
+    Raises:
+        ValueError, TypeError: for other arrays.
+    """
+    n, c, p, q = shape
+    check_same("y", y, (n, c, p // 2, q // 2), y.dtype)
+    check_same("g", g, y.shape, y.dtype)
+    for name, array in (("g", g), ("y", y)):
+        pixels(name, array)
+    dy = backend.empty(shape, y.dtype, "channels_last")
+    v, entry = _entry("bias_relu_pool_backward", version, width(backend, c, g, y, dy, winners), y)
+    packed = winners.shape[-1] != c
+    check_same("winners", winners, (n, p // 2, q // 2, c // 4 if packed else c), np.uint8)
+    if not winners.flags.c_contiguous or (packed and v == 1):
+        raise ValueError(f"winners must be contiguous, and unpacked for the scalar version; got shape {winners.shape}, strides {winners.strides}")
+    if v > 1 and not packed:
+        entry = entry.replace("backward", "backward_bytes")
+    if dy.size == 0:
+        return dy, backend.zeros((c,), y.dtype)
+    grid, block = over_rows(c, v, n * -(-p // 2), -(-q // 2), summing=True)
+    partial = backend.workspace("bias_relu_pool.partial", (grid[1], c), "float64")
+    backend.launch(entry, grid, block, (g, y, winners, dy, partial, *map(np.int32, (n, p, q, c))))
+    return dy, _finish(backend, partial, y.dtype)
+
+
+def _sums(backend, g, y, dy, version):
+    n, c, p, q = g.shape
+    for name, array in (("g", g), ("y", y), ("out", dy)):
+        if array is not None:
+            pixels(name, array)
+    if g.size == 0:
+        return backend.zeros((c,), g.dtype)
+    v, entry = _entry("bias_relu_backward", version, width(backend, c, g, y, dy), g)
+    grid, block = over_lines(c, v, n * p * q, summing=True)
+    partial = backend.workspace("bias_relu_pool.partial", (grid[1], c), "float64")
+    backend.launch(entry, grid, block, (g, _or_nothing(y), _or_nothing(dy), partial, np.int64(n * p * q), np.int32(c)))
+    return _finish(backend, partial, g.dtype)
+
+
+def _finish(backend, partial, dtype):
+    lines, c = partial.shape
+    out = backend.empty((c,), dtype)
+    backend.launch(f"add_lines_{suffix(out)}", *over_channels(c), (partial, out, np.int32(lines), np.int32(c)))
+    return out
+
+
+def _checked(x, scale, bias):
+    pixels("x", x)
+    check_channels("scale", scale, x.shape[1], x.dtype)
+    check_channels("bias", bias, x.shape[1], x.dtype)
+    return x.shape
+
+
+def _entry(name, asked, v, array):
+    middle = version_of(asked, v)
+    return 1 if middle else v, f"{name}{middle}_{suffix(array)}"
+
+
+def _or_nothing(array):
+    return NOTHING if array is None else array

@@ -1,0 +1,88 @@
+"""Max pooling on a device: ``kernels/max_pool.cu``. Arrays are (N, C, H, W), dense N, H, W, C in memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .planes import NOTHING, check_same, flat, over_rows, pixels, suffix, width
+from .pool_shape import pool_shape
+
+VERSIONS = ("naive", "vector", "windows")
+
+
+def max_pool(backend, x, kernel, stride, padding, dilation, out, winners: bool = True, version: str | None = None):
+    """Maximum over sliding windows, the padding −∞.
+
+    Args:
+        x: (N, C, H, W).
+        kernel, stride, padding, dilation: (vertical, horizontal); at most 256 elements in a window.
+        out: (P, Q), the number of windows.
+        winners: also say which offset k = r · S + s of each window won, uint8.
+        version: "naive" or "vector"; None takes the fastest that can.
+
+    Returns:
+        (y, winners), both (N, C, P, Q), channels last in memory; or (y, None).
+
+    Raises:
+        ValueError, TypeError: for other arrays or larger windows.
+    """
+    pixels("x", x)
+    _check_window(kernel)
+    n, c = x.shape[:2]
+    y = backend.empty((n, c, *out), x.dtype, "channels_last")
+    places = backend.empty(y.shape, "uint8", "channels_last") if winners else None
+    if y.size:
+        shape = pool_shape(n, c, x.shape[2:], out, kernel, stride, padding, dilation)
+        v, middle = _version(backend, version, c, x, y)
+        grid, block = over_rows(c, v, n * out[0], out[1]) if v > 1 else flat(y.size)
+        backend.launch(f"max_pool_forward{middle}_{suffix(x)}", grid, block, (x, y, NOTHING if places is None else places, shape))
+    return y, places
+
+
+def max_pool_backward(backend, g, winners, size, kernel, stride, padding, dilation, version: str | None = None):
+    """The gradient of the input: every g goes to its window's winner.
+
+    Args:
+        g, winners: (N, C, P, Q).
+        size: (H, W) of the input.
+        version: "naive", "vector" or "windows" (where the windows tile the input); None takes the fastest that can.
+        (others): as for :func:`max_pool`.
+
+    Returns:
+        (N, C, H, W), channels last in memory.
+
+    Raises:
+        ValueError, TypeError: for other arrays.
+    """
+    _check_window(kernel)
+    check_same("winners", winners, g.shape, np.uint8)
+    for name, array in (("g", g), ("winners", winners)):
+        pixels(name, array)
+    n, c, *out = g.shape
+    gx = backend.empty((n, c, *size), g.dtype, "channels_last")
+    if gx.size:
+        axes = zip(kernel, stride, padding, dilation, out, size, strict=True)
+        tiles = all(s == k and p == 0 and d == 1 and o * k == length for k, s, p, d, o, length in axes)
+        shape = pool_shape(n, c, size, out, kernel, stride, padding, dilation)
+        v, middle = _version(backend, version, c, g, gx, tiles)
+        windows = middle == "_windows"
+        grid, block = over_rows(c, v, n * (out if windows else size)[0], (out if windows else size)[1]) if v > 1 else flat(gx.size)
+        backend.launch(f"max_pool_backward{middle}_{suffix(g)}", grid, block, (g, winners, gx, shape))
+    return gx
+
+
+def _version(backend, asked, channels, a, b, tiles=False):
+    """(channels a thread, middle of the name)."""
+    v = width(backend, channels, a, b)
+    if asked not in (None, *VERSIONS) or (asked in ("vector", "windows") and v == 1) or (asked == "windows" and not tiles):
+        raise ValueError(f"version {asked!r} is not possible for {channels} channels of {a.dtype}, windows that tile the input: {tiles}")
+    if v == 1 or asked == "naive":
+        return 1, "_naive"
+    return v, "_windows" if tiles and asked != "vector" else ""
+
+
+def _check_window(kernel):
+    if math.prod(kernel) > 256:
+        raise ValueError(f"kernel must have at most 256 elements, got {tuple(kernel)}")

@@ -1,0 +1,61 @@
+"""ReLU on a device: ``kernels/relu.cu``. Arrays of any shape, dense in memory in one and the same order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .planes import check_same, flat, lanes, suffix
+
+
+def relu(backend, x, out=None, version: str | None = None):
+    """max(x, 0), NaN kept.
+
+    Args:
+        x: float16, bfloat16, float32 or float64; dense in memory.
+        out: as ``x``, or ``x`` itself; a new array if None.
+        version: "naive" or "vector"; None takes the fastest that can.
+
+    Raises:
+        ValueError, TypeError: for other arrays.
+    """
+    out = backend.xp.empty_like(x) if out is None else out
+    _launch(backend, "relu_forward", (x, out), version)
+    return out
+
+
+def relu_backward(backend, g, y, out=None, version: str | None = None):
+    """g where y > 0, else 0; arguments as for :func:`relu`."""
+    out = backend.xp.empty_like(y) if out is None else out
+    _launch(backend, "relu_backward", (g, y, out), version)
+    return out
+
+
+def dense(array) -> bool:
+    """Whether the elements fill one stretch of memory, in whatever order of the dimensions."""
+    size = array.itemsize
+    for stride, length in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride != size:
+            return False
+        size *= length
+    return True
+
+
+def _launch(backend, name, arrays, version):
+    first = arrays[0]
+    for array in arrays:
+        check_same(name, array, first.shape, first.dtype)
+        if not dense(array) or (array.size > 1 and array.strides != first.strides and _steps(array) != _steps(first)):
+            raise ValueError(f"{name}: arrays must be dense and lie alike, got strides {array.strides} and {first.strides} for {first.shape}")
+    if first.size == 0:
+        return
+    aligned = all(backend.address(a) % 16 == 0 for a in arrays)
+    if version not in (None, "naive", "vector") or (version == "vector" and not aligned):
+        raise ValueError(f"{name}: version {version!r} is not possible: it must be 'naive', or 'vector' for arrays at multiples of 16 bytes")
+    v = lanes(first.dtype) if aligned and version != "naive" else 1
+    entry = f"{name}{'' if v > 1 else '_naive'}_{suffix(first)}"
+    backend.launch(entry, *flat(first.size // v + first.size % v), (*arrays, np.int64(first.size)))
+
+
+def _steps(array):
+    """Strides of the dimensions that have more than one place."""
+    return [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
