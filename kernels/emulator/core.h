@@ -40,7 +40,7 @@ extern __thread Block* block __attribute__((tls_model("initial-exec")));  // the
 inline int lane() { return block->current->lane; }
 inline int warp() { return block->current->warp; }
 inline int thread() { return block->current->number; }
-unsigned active_lanes();  // of this warp: those that have not returned
+unsigned active_lanes(int line);  // of this warp: those that are at this line now
 
 // Ends the launch. The message is printf's; kernel, block and thread are added in front of it.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));

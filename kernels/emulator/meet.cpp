@@ -132,9 +132,19 @@ Exchanged exchange(unsigned mask, const void* value, size_t bytes, Site site) {
     return {warp.values[slot], present};
 }
 
-unsigned active_lanes() {
+// The lanes that come to this line in the same pass of the scheduler: each notes that it is here, lets all others run, then looks.
+unsigned active_lanes(int line) {
     Worker& worker = *this_worker();
-    return worker.warps[worker.current->warp].alive;
+    Fiber& fiber = *worker.running();
+    const Poll poll = {line, worker.pass};
+    fiber.polls[1] = fiber.polls[0];  // another lane may look for the last one when this lane is already back
+    fiber.polls[0] = poll;
+    leave_fiber();
+    unsigned here = 0;
+    const int first = fiber.warp * WARP;
+    for (int i = first; i < first + WARP && i < worker.threads; ++i)
+        for (const Poll& other : worker.fibers[i].polls) here |= (unsigned)(other.line == poll.line && other.pass == poll.pass) << (i - first);
+    return here;
 }
 
 void release_after_exit(Worker& worker, Fiber& fiber) {

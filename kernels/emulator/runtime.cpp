@@ -113,6 +113,7 @@ void run_block(Worker& worker, const std::vector<int>& order) {
     start_block(worker);
     while (worker.alive) {
         bool ran = false;
+        ++worker.pass;
         for (int i : order) {
             Fiber& fiber = worker.fibers[i];
             if (fiber.done || (fiber.word && *fiber.word == fiber.value)) continue;

@@ -33,6 +33,11 @@ struct Copies {
     std::vector<std::vector<Copy>> groups;  // oldest first
 };
 
+struct Poll {  // a call of __activemask
+    int line;
+    unsigned long pass;
+};
+
 struct Fiber : Thread {
     Context context;
     bool done;
@@ -40,6 +45,7 @@ struct Fiber : Thread {
     unsigned value;
     Site site;  // where it waits
     Copies copies;
+    Poll polls[2];
 };
 
 struct Warp {
@@ -54,6 +60,7 @@ struct Worker : Block {
     Warp warps[MAX_THREADS / WARP];
     Barrier named[NAMED_BARRIERS];
     int votes[2];
+    unsigned long pass = 0;  // how often the scheduler has gone round
     Context home;  // the scheduler
     char* stacks;
     int guarded = 0;  // stacks that have their guard page

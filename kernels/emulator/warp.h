@@ -36,7 +36,7 @@ inline T __shfl_up_sync(unsigned mask, T value, unsigned step, int width = 32, E
 }
 
 // Votes.
-inline unsigned __activemask() { return emu::active_lanes(); }
+inline unsigned __activemask(int line = __builtin_LINE()) { return emu::active_lanes(line); }
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMU_HERE) {
     auto all = emu::gather(mask, predicate, "__ballot_sync", file, line);
     unsigned votes = 0;

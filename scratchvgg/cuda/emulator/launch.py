@@ -1,8 +1,9 @@
 """Calls a kernel of a built library: ``kernel(grid, block, args, shared_mem=0)``, with the rules of ``cupy.RawKernel``.
 
-Arrays go by pointer, NumPy scalars (``np.int32(3)``) by value, a structured NumPy array of one element by value (a struct). CuPy believes
-whatever it is given; here the kernel's own signature is known, so a wrong number of arguments, an array of another element type or a scalar
-of another size is a TypeError that names the argument, where a GPU would silently read something else.
+Arrays go by pointer, NumPy scalars (``np.int32(3)``) by value, a structured NumPy array of one element by value (a struct); a ``np.uint64``
+for a pointer is an address (0: null). CuPy believes whatever it is given; here the kernel's own signature is known, so a wrong number of
+arguments, an array of another element type or a scalar of another size is a TypeError that names the argument, where a GPU would silently
+read something else.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Kernel:
             self.name.encode(), grid, block, shared_mem, launch_order(), os_threads(), early_copies(),
             ctypes.cast(pointers, ctypes.POINTER(ctypes.c_void_p)),
         )
-        arrays = [(p, a) for p, a in zip(self.parameters, args, strict=True) if p.pointer]
+        arrays = [(p, a) for p, a in zip(self.parameters, args, strict=True) if isinstance(a, np.ndarray) and p.pointer]
         finding = self._run(record, arrays) or self._damage(arrays)
         if finding:
             raise EmulatorError(_kind_first(finding))
@@ -164,7 +165,7 @@ def _same_kind(parameter: Parameter, dtype: np.dtype) -> bool:
 
 def _wanted(parameter: Parameter) -> str:
     if parameter.pointer:
-        return f"an array for {parameter.spelling}"
+        return f"an array for {parameter.spelling} (or a np.uint64 that is an address, 0 for a null pointer)"
     if parameter.kind == "s":
         return f"a structured NumPy array of one element of {parameter.size} bytes"
     return f"a NumPy scalar for {parameter.spelling}, such as np.{parameter.spelling.replace('unsigned', 'uint').replace('bool', 'bool_')}(…)"
