@@ -8,6 +8,8 @@
 //        memory, and neighbouring threads read neighbouring channels of x.
 //
 // Legend: N batch, C channels in, K channels out (deep and wide: of one group), H W input, R S filter, P Q output. x, y NHWC, w KRSC.
+//
+// hot: conv_direct_*_v2_*
 #include "common.cuh"
 #include "conv_operands.cuh"
 #include "vector.cuh"

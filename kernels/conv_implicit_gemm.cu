@@ -16,6 +16,8 @@
 // thread holds side by side because pixels then come in the order of windows.
 //
 // Legend: see conv_operands.cuh. Rows, columns and depth are those of the pass's matrices.
+//
+// hot: conv_implicit_gemm_*_large_*, conv_implicit_gemm_*_narrow_*, conv_implicit_gemm_*_small_*, conv_implicit_gemm_*_general_*
 #include "common.cuh"
 #include "conv_tile.cuh"
 
@@ -111,7 +113,8 @@ __device__ __forceinline__ void deliver(const Pass& pass, int group, int row, in
     if (partial) {
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            if (row + i < rows) store_some(partial + to + (row + i) * pitch, Vector<Acc<T>, 4>{{sums[i][0], sums[i][1], sums[i][2], sums[i][3]}}, count);
+            if (row + i < rows)
+                store_some(partial + to + (row + i) * pitch, Vector<Acc<T>, 4>{{sums[i][0], sums[i][1], sums[i][2], sums[i][3]}}, count);
         return;
     }
 #pragma unroll

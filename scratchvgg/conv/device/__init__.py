@@ -1,0 +1,7 @@
+"""Convolution algorithms of devices that run CUDA kernels, on a GPU and on the emulator alike: ``algorithms(kernels=True)``."""
+
+from .direct import DirectKernels
+from .im2col import Im2colKernels
+from .implicit_gemm import ImplicitGemm
+
+__all__ = ["DirectKernels", "Im2colKernels", "ImplicitGemm"]
