@@ -1,7 +1,7 @@
 """Floor 2: Tensor, the tape and the walk back over it. Operations are on floor 4, in ``ops/``."""
 
 from .engine import backward, grad
-from .function import Function, Op, intercept
+from .function import Function, Op, intercept, kernel_twin
 from .grad_mode import (
     detect_anomaly,
     enable_grad,
@@ -22,6 +22,6 @@ from .tensor import Tensor, Variable, as_array, as_tensor, from_dlpack, from_num
 __all__ = [
     "Function", "GradcheckError", "Op", "RemovableHandle", "Size", "Tensor", "Variable", "as_array", "as_tensor", "backward",
     "detect_anomaly", "enable_grad", "from_dlpack", "from_numpy", "grad", "gradcheck", "inference_mode", "intercept",
-    "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "no_grad", "ops", "set_detect_anomaly",
-    "set_grad_enabled", "tensor",
+    "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "kernel_twin", "no_grad", "ops",
+    "set_detect_anomaly", "set_grad_enabled", "tensor",
 ]

@@ -40,11 +40,13 @@ class Op:
         name: shown in errors, traces and ``grad_fn``; the class name unless set.
         differentiable: False for operations without a gradient (comparisons, argmax).
         view: True if outputs may share memory with the first argument.
+        twin: the operation by CUDA kernels, see :func:`kernel_twin`.
     """
 
     name = "Op"
     differentiable = True
     view = False
+    twin: type[Op] | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -79,8 +81,11 @@ class Op:
             backend = options.pop("backend")
         ctx = Context(backend, tuple(needs) if record else (False,) * len(needs))
         ctx.operation = cls.name
+        arrays = [a.array if isinstance(a, Tensor) else a for a in args]
+        if cls.twin is not None and backend.runs_kernels and cls.twin.takes(ctx, *arrays, **options):
+            cls = cls.twin
         with backend.quiet():
-            result = cls.forward(ctx, *[a.array if isinstance(a, Tensor) else a for a in args], **options)
+            result = cls.forward(ctx, *arrays, **options)
         many = isinstance(result, tuple)
         outputs = tuple(Tensor.wrap(ctx.backend, r) for r in (result if many else (result,)))
         if ctx.writes:  # in place: the first argument's memory now holds the first output
@@ -115,6 +120,20 @@ class Op:
     def backward(ctx, *grads):
         """Compute the gradients of forward's positional arguments."""
         raise RuntimeError(f"{ctx.operation} has no gradient")
+
+
+def kernel_twin(op: type[Op]):
+    """Class decorator: where arrays live on a device that runs CUDA kernels, this class does the work of ``op``.
+
+    It has the forward and backward of ``op``, and ``takes(ctx, *arrays, **options)``: whether it can do this call. Where it cannot, ``op`` itself
+    runs, through the device's array module.
+    """
+
+    def enter(twin):
+        op.twin = twin
+        return twin
+
+    return enter
 
 
 def _onion(op, args, options, depth):

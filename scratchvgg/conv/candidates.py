@@ -11,7 +11,7 @@ import functools
 import math
 
 from ..array.dtypes import as_dtype
-from .registry import Algorithm, algorithms, get
+from .registry import Algorithm, algorithms
 
 REPRODUCIBLE = "im2col"
 """What the reproducible mode always takes: it does every problem."""
@@ -41,25 +41,26 @@ def set_error_limit(dtype, times: float) -> None:
     _LIMITS[as_dtype(dtype).name] = float(times)
 
 
-def candidates(problem, dtype, which: str = "forward", prepared: bool = False) -> list[Algorithm]:
+def candidates(problem, dtype, which: str = "forward", prepared: bool = False, kernels: bool = False) -> list[Algorithm]:
     """The algorithms that may be taken by themselves, cheapest first. im2col is always among them.
 
     Args:
         prepared: the filter is transformed already (forward): that costs nothing then.
+        kernels: for a device that runs CUDA kernels.
     """
-    return [a for a, _ in _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms().values()))]
+    return [a for a, _ in _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms(kernels).values()))]
 
 
-def contenders(problem, dtype, which: str = "forward", prepared: bool = False) -> list[Algorithm]:
+def contenders(problem, dtype, which: str = "forward", prepared: bool = False, kernels: bool = False) -> list[Algorithm]:
     """The candidates worth measuring: without those whose predicted cost is :data:`FARTHEST` off."""
-    ranked = _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms().values()))
+    ranked = _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms(kernels).values()))
     return [a for a, cost in ranked if cost <= FARTHEST * ranked[0][1]]
 
 
 @functools.lru_cache(4096)
 def _ranked(problem, dtype, which, prepared, limit, known) -> tuple[tuple[Algorithm, float], ...]:
     """Pairs of candidate and cost. ``known`` are all registered algorithms: a new one makes new answers."""
-    reference = get(REPRODUCIBLE)
+    reference = next(a for a in known if a.name == REPRODUCIBLE)
     bound = limit * reference.error_bound(problem, dtype, which)
     safe = [a for a in known if a is reference or (a.supports(problem, dtype) and a.error_bound(problem, dtype, which) <= bound)]
     costs = [(a, predicted(a, problem, dtype, which, prepared)) for a in safe]

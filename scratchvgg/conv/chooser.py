@@ -7,7 +7,8 @@ The first of these that says something decides: ``algorithm=`` of the call or la
     tuned          what was measured on this machine; a problem met for the first time is measured, and remembered in a file
     reproducible   im2col, every pass of every problem
 
-All but ``algorithm=`` take a name where it supports the problem, and im2col elsewhere.
+All but ``algorithm=`` take a name where it supports the problem, and im2col elsewhere. On devices that run CUDA kernels the names are those
+of ``algorithms(kernels=True)``, and ``tuned`` is ``auto``: nothing is measured there.
 
 Each pass is chosen when it runs, so what is in force around ``backward()`` decides about the gradients.
 """
@@ -31,21 +32,24 @@ _process: str | None = None
 _interceptors: list[Callable] = []
 
 
-def choose(problem, dtype, algorithm: str | None = None, which: str = "forward", prepared: bool = False) -> Algorithm:
+def choose(
+    problem, dtype, algorithm: str | None = None, which: str = "forward", prepared: bool = False, kernels: bool = False
+) -> Algorithm:
     """The algorithm that computes pass ``which`` of ``problem``.
 
     Args:
         algorithm: a name or a mode; None asks the settings.
         which: one of ``PASSES``.
         prepared: forward with a filter that is transformed already, or will be kept.
+        kernels: for a device that runs CUDA kernels (see ``conv/device/``) instead of the CPU.
 
     Raises:
         ValueError: for an unknown name, or a named algorithm that does not support the problem.
     """
     if algorithm is None or algorithm in MODES:
-        chosen = _by_mode(problem, dtype, which, prepared, algorithm or current())
+        chosen = _by_mode(problem, dtype, which, prepared, kernels, algorithm or current())
     else:
-        chosen = get(algorithm)
+        chosen = get(algorithm, kernels)
         if not chosen.supports(problem, dtype):
             raise ValueError(f"conv2d: algorithm {chosen.name!r} does not support {problem} in {dtype}")
     for interceptor in _interceptors:
@@ -53,14 +57,15 @@ def choose(problem, dtype, algorithm: str | None = None, which: str = "forward",
     return chosen
 
 
-def _by_mode(problem, dtype, which, prepared, mode) -> Algorithm:
+def _by_mode(problem, dtype, which, prepared, kernels, mode) -> Algorithm:
+    if mode in ("auto", "tuned") and kernels:
+        return candidates(problem, dtype, which, prepared, kernels)[0]
     if mode == "auto":
         return answers.lookup(problem, dtype, which, prepared) or candidates(problem, dtype, which, prepared)[0]
     if mode == "tuned":
         return answers.find(problem, dtype, which, prepared)
-    if mode != "reproducible" and get(mode).supports(problem, dtype):
-        return get(mode)
-    return get(REPRODUCIBLE)
+    named = algorithms(kernels).get(mode)
+    return named if named is not None and named.supports(problem, dtype) else get(REPRODUCIBLE, kernels)
 
 
 def current() -> str:
@@ -78,8 +83,9 @@ def current() -> str:
 
 def check_setting(setting: str, where: str) -> None:
     """Raise ValueError unless ``setting`` is a mode or the name of an algorithm; ``where`` it came from begins the message."""
-    if setting not in MODES and setting not in algorithms():
-        raise ValueError(f"{where}: no convolution algorithm {setting!r}; there are {', '.join((*MODES, *sorted(algorithms())))}")
+    known = sorted({**algorithms(), **algorithms(kernels=True)})
+    if setting not in MODES and setting not in known:
+        raise ValueError(f"{where}: no convolution algorithm {setting!r}; there are {', '.join((*MODES, *known))}")
 
 
 @contextmanager

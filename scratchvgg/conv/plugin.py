@@ -37,14 +37,14 @@ def load_plugin(path) -> list[str]:
     path = Path(path).expanduser().resolve()
     if not path.is_file():
         raise FileNotFoundError(f"plugin {path}: no such file")
-    held = registry.algorithms()
+    held = registry.snapshot()
     registry.forget(_loaded.get(path, ()))
-    known = registry.algorithms()
+    known = registry.snapshot()
     module = _module(path)
     sys.modules[module.__name__] = module  # so that its classes can be found by name, as pickle and dataclasses do
     try:
         module.__spec__.loader.exec_module(module)
-        names = [name for name in registry.algorithms() if name not in known]
+        names = [name for kernels, now in registry.snapshot().items() for name in now if name not in known[kernels]]
         if not names:
             raise PluginError(f"plugin {path}: it registers no algorithm; decorate a subclass of scratchvgg.conv.Algorithm with @register")
     except BaseException as error:

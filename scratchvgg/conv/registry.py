@@ -21,12 +21,15 @@ class Algorithm(ABC):
         layout: the memory order that costs no copy; results come in it.
         fuses: ``forward`` takes ``epilogue=`` (scale, ReLU, pool) and does it on the tile.
         prepares: :meth:`prepare` returns something, and ``forward`` takes it as ``prepared=``.
+        kernels: it launches CUDA kernels (see ``conv/device/``), on a GPU or the emulator; else it computes on the CPU's arrays. The two kinds
+            have names of their own: "im2col" is there twice.
     """
 
     name = ""
     layout = "channels_last"
     fuses = False
     prepares = False
+    kernels = False
 
     @abstractmethod
     def supports(self, problem: Problem, dtype) -> bool:
@@ -73,7 +76,7 @@ class Algorithm(ABC):
         """dw[k, c, r, s] = Σ_{n, p, q} dy[n, k, p, q] · x[n, c, p·stride + r·dilation − pad, …]."""
 
 
-_ALGORITHMS: dict[str, Algorithm] = {}
+_ALGORITHMS: dict[bool, dict[str, Algorithm]] = {False: {}, True: {}}  # by Algorithm.kernels, then by name
 
 
 def register(cls):
@@ -82,38 +85,44 @@ def register(cls):
     Raises:
         ValueError: if the name is empty or taken.
     """
-    if not cls.name or cls.name in _ALGORITHMS:
+    if not cls.name or cls.name in _ALGORITHMS[cls.kernels]:
         raise ValueError(f"convolution algorithm {cls.__name__}: the name {cls.name!r} is empty or taken")
-    _ALGORITHMS[cls.name] = cls()
+    _ALGORITHMS[cls.kernels][cls.name] = cls()
     return cls
 
 
 def forget(names) -> None:
     """Take algorithms out of the registry; unknown names are passed over."""
     for name in names:
-        _ALGORITHMS.pop(name, None)
+        for known in _ALGORITHMS.values():
+            known.pop(name, None)
 
 
-def restore(held: dict[str, Algorithm]) -> None:
-    """Make the registry what :func:`algorithms` returned before."""
-    _ALGORITHMS.clear()
-    _ALGORITHMS.update(held)
+def snapshot() -> dict[bool, dict[str, Algorithm]]:
+    """The whole registry, to :func:`restore` it."""
+    return {kernels: dict(known) for kernels, known in _ALGORITHMS.items()}
 
 
-def algorithms() -> dict[str, Algorithm]:
-    """All registered algorithms by name."""
-    return dict(_ALGORITHMS)
+def restore(held: dict[bool, dict[str, Algorithm]]) -> None:
+    """Make the registry what :func:`snapshot` returned before."""
+    _ALGORITHMS.update({kernels: dict(known) for kernels, known in held.items()})
 
 
-def get(name: str) -> Algorithm:
-    """The algorithm called ``name``.
+def algorithms(kernels: bool = False) -> dict[str, Algorithm]:
+    """All registered algorithms by name: those of the CPU, or those of devices that run CUDA kernels."""
+    return dict(_ALGORITHMS[kernels])
+
+
+def get(name: str, kernels: bool = False) -> Algorithm:
+    """The algorithm called ``name``, on the CPU or on devices that run CUDA kernels.
 
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in _ALGORITHMS:
-        raise ValueError(f"conv2d: no algorithm {name!r}; there are {', '.join(sorted(_ALGORITHMS))}")
-    return _ALGORITHMS[name]
+    known = _ALGORITHMS[kernels]
+    if name not in known:
+        raise ValueError(f"conv2d: no algorithm {name!r}; there are {', '.join(sorted(known))}")
+    return known[name]
 
 
 def convolve(algorithm: Algorithm, backend, problem: Problem, x, w, bias=None, out=None, epilogue: Epilogue = PLAIN, prepared=None):

@@ -50,19 +50,19 @@ def forward_pass(ctx, problem, x, w, bias, algorithm, version=None, epilogue=PLA
     if version is not None and ctx.needs_input_grad[1]:
         cache.drop(version)
         version = None
-    chosen = choose(problem, x.dtype, algorithm, prepared=version is not None and cache.on)
+    chosen = choose(problem, x.dtype, algorithm, prepared=version is not None and cache.on, kernels=ctx.backend.runs_kernels)
     prepared = cache.get(chosen, ctx.backend, problem, w, version)
     return convolve(chosen, ctx.backend, problem, x, w, bias, out, epilogue, prepared)
 
 
 def input_gradient(ctx, problem, dy, w, algorithm, out=None):
     """∂L/∂x by the algorithm chosen now."""
-    return choose(problem, dy.dtype, algorithm, "grad_input").grad_input(ctx.backend, problem, dy, w, out)
+    return choose(problem, dy.dtype, algorithm, "grad_input", kernels=ctx.backend.runs_kernels).grad_input(ctx.backend, problem, dy, w, out)
 
 
 def weight_gradient(ctx, problem, dy, x, algorithm, out=None):
     """∂L/∂w by the algorithm chosen now."""
-    return choose(problem, dy.dtype, algorithm, "grad_weight").grad_weight(ctx.backend, problem, dy, x, out)
+    return choose(problem, dy.dtype, algorithm, "grad_weight", kernels=ctx.backend.runs_kernels).grad_weight(ctx.backend, problem, dy, x, out)
 
 
 def channel_sums(backend, g):

@@ -27,4 +27,4 @@ class PinnedAlgorithms(ExitStack):
     def _pin(self, problem, dtype, which, algorithm):
         key = f"{problem} {as_dtype(dtype)}"
         name = self.chosen.get(key) or self.chosen.setdefault(f"{key} {which}", algorithm.name)
-        return algorithm if name == algorithm.name else conv.get(name)
+        return conv.algorithms(algorithm.kernels).get(name, algorithm)  # a run resumed on another device keeps what there is

@@ -60,13 +60,11 @@ class Fake(Algorithm):
 @contextlib.contextmanager
 def registered(*fakes, alone=False):
     """Have ``fakes`` registered in the block, beside the others, or ``alone`` with im2col and direct."""
-    before = dict(registry._ALGORITHMS)
+    before = registry.snapshot()
     if alone:
-        for name in before.keys() - {"im2col", "direct"}:
-            del registry._ALGORITHMS[name]
-    registry._ALGORITHMS |= {fake.name: fake for fake in fakes}
+        registry.forget(before[False].keys() - {"im2col", "direct"})
+    registry._ALGORITHMS[False] |= {fake.name: fake for fake in fakes}
     try:
         yield fakes[0] if len(fakes) == 1 else fakes
     finally:
-        registry._ALGORITHMS.clear()
-        registry._ALGORITHMS |= before
+        registry.restore(before)

@@ -9,7 +9,7 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg.conv import PluginError, Problem, algorithms, candidates, check, get, load_plugin
-from scratchvgg.conv.registry import restore
+from scratchvgg.conv.registry import restore, snapshot
 
 from .common import PROBLEMS, assert_within_bounds, operands, passes
 
@@ -20,7 +20,7 @@ HEAD = "from scratchvgg.conv import Direct, register\n\n\n"
 
 @pytest.fixture(autouse=True)
 def _as_it_was():
-    held, modules = algorithms(), set(sys.modules)
+    held, modules = snapshot(), set(sys.modules)
     yield
     restore(held)
     for name in set(sys.modules) - modules:
