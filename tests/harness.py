@@ -251,7 +251,7 @@ def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, s
     for name, array_, bits in zip([*case.arguments, *["the incoming gradient"] * len(kept)], inputs + incoming, before + kept, strict=True):
         assert _bits(array_) == bits, f"{case.name}: {name} was written to"
     gradients = {n: t.grad for n, t in zip(case.arguments, tensors, strict=True) if t.requires_grad}
-    _check_separate(case, gradients, inputs + incoming)
+    _check_separate(case, backend.xp, gradients, inputs + incoming)
     return Outcome(
         [backend.to_numpy(r.array) if isinstance(r, Tensor) else r for r in results],
         {n: None if g is None else backend.to_numpy(g.array) for n, g in gradients.items()},
@@ -290,11 +290,11 @@ def _bits(a) -> bytes:
     return a.tobytes()
 
 
-def _check_separate(case, gradients, others):
+def _check_separate(case, xp, gradients, others):
     held = [(f"the gradient of {n}", g.array) for n, g in gradients.items() if g is not None]
     for i, (name, a) in enumerate(held):
         for other, b in held[i + 1 :] + [("an input or incoming gradient", b) for b in others]:
-            assert not np.may_share_memory(a, b), f"{case.name}: {name} shares memory with {other}"
+            assert not xp.may_share_memory(a, b), f"{case.name}: {name} shares memory with {other}"
 
 
 @functools.lru_cache(4096)

@@ -30,6 +30,7 @@ class _Buffer:
             self.slots[index], self.owned[index] = grad, fresh
         elif self.owned[index]:
             held += grad
+            self.slots[index] = held  # += makes a new object of a NumPy scalar
         else:
             self.slots[index], self.owned[index] = held + grad, True
 
@@ -68,7 +69,8 @@ def run_backward(roots, *, retain_graph: bool, inputs=None):
 
     for tensor, grad in roots:
         push(*tensor.gradient_edge(), grad, False)
-    with no_grad(), roots[0][0].backend.quiet() if roots else nullcontext():
+    home = roots[0][0].backend if roots else None
+    with no_grad(), home.quiet() if roots else nullcontext():
         while heap:
             _, node = heapq.heappop(heap)
             buffer = buffers.pop(node)
@@ -81,7 +83,9 @@ def run_backward(roots, *, retain_graph: bool, inputs=None):
                 continue
             if needed is not None and node not in needed:
                 continue
-            _step(node, buffer.slots, push, needed, wanted)
+            backend = node.outputs[0][2]
+            with nullcontext() if backend is home else backend.quiet():  # gradients may pass from device to device
+                _step(node, buffer.slots, push, needed, wanted)
             if not retain_graph:
                 node.free()
     return answer
@@ -118,7 +122,7 @@ def _step(node, grads, push, needed, wanted):
         if grad.dtype != dtype:
             grad = grad.astype(dtype)
         fresh = grad.size > 0 and id(grad) not in arrived and id(grad) not in handed_out and not any(
-            ctx.xp.may_share_memory(grad, g) for g in grads if g is not None
+            type(g) is type(grad) and ctx.xp.may_share_memory(grad, g) for g in grads if g is not None
         )
         handed_out.add(id(grad))
         push(target, index, grad, fresh)
@@ -146,11 +150,12 @@ def _run_hooks(node, buffer):
 
 
 def _accumulate(tensor, grad, fresh):
-    if tensor.grad is None:
-        tensor.grad = Tensor.wrap(tensor.backend, grad if fresh else grad.copy("K"))
-    else:
-        tensor.grad.array[...] += grad
-        tensor.grad.version.value += 1
+    with tensor.backend.quiet():
+        if tensor.grad is None:
+            tensor.grad = Tensor.wrap(tensor.backend, grad if fresh else grad.copy("K"))
+        else:
+            tensor.grad.array[...] += grad
+            tensor.grad.version.value += 1
 
 
 def _nodes_leading_to(roots, targets):

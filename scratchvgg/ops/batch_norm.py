@@ -18,7 +18,7 @@ import math
 
 from ..array import parallel_for, ranges
 from ..autograd import Op, ops
-from .common import check_tensor
+from .common import check_same_device, check_tensor
 from .precision import check_floating, column_sums, widen
 
 _ROW = 1 << 14  # elements of a long row, at most; below 2¹³ NumPy broadcasts half as fast
@@ -223,6 +223,7 @@ def _check(input, named, training, eps):
         if value is None:
             continue
         check_tensor("batch_norm", argument, value)
+        check_same_device("batch_norm", input, value)
         if tuple(value.shape) != (input.shape[1],) or value.dtype.name not in allowed:
             raise RuntimeError(
                 f"batch_norm: {argument} must be {' or '.join(sorted(allowed))} of shape ({input.shape[1]},), "

@@ -33,8 +33,9 @@ def promote(name: str, *operands, floating: bool = False):
 
     Raises:
         TypeError: for an operand that is neither.
-        RuntimeError: for shapes that do not broadcast.
+        RuntimeError: for shapes that do not broadcast, or tensors on different devices.
     """
+    operands = one_device(name, operands)
     if all(isinstance(o, Tensor) and o.array.dtype is operands[0].array.dtype for o in operands) and (
         not floating or operands[0].dtype.is_floating_point
     ):  # nothing to convert
@@ -45,6 +46,21 @@ def promote(name: str, *operands, floating: bool = False):
     broadcast_shape(name, operands)
     wanted = common_dtype(operands, floating)
     return [_as_type(o, wanted) for o in operands]
+
+
+def one_device(name: str, operands):
+    """The operands, a 0-dimensional tensor on the CPU moved to where the others are (torch counts it as a number).
+
+    Raises:
+        RuntimeError: for tensors with dimensions on different devices.
+    """
+    tensors = [o for o in operands if isinstance(o, Tensor)]
+    if all(t.backend is tensors[0].backend for t in tensors):
+        return operands
+    home = next((t for t in tensors if t.array.ndim), tensors[0])
+    moved = [ops.to(o, home.device) if isinstance(o, Tensor) and not o.array.ndim and o.device.type == "cpu" else o for o in operands]
+    check_same_device(name, *(o for o in moved if isinstance(o, Tensor)))
+    return moved
 
 
 def common_dtype(operands, floating: bool = False):
@@ -166,6 +182,15 @@ def check_tensor(name: str, argument: str, value) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: {argument} must be a Tensor, got {type(value).__name__}")
     return value
+
+
+def check_same_device(name: str, *tensors) -> None:
+    """Raise RuntimeError, naming both devices, unless all tensors (None is passed over) are on one device. For tensors that an operation gets as
+    plain arrays; those that are arguments of the operation are checked when it runs."""
+    devices = [t.device for t in tensors if t is not None]
+    for device in devices[1:]:
+        if device != devices[0]:
+            raise RuntimeError(f"{name}: expected all tensors on one device, found {devices[0]} and {device}")
 
 
 def sizes_of(name: str, size) -> tuple[int, ...]:

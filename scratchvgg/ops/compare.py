@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..autograd import Op, Tensor, ops
-from .common import check_tensor, promote
+from .common import check_same_device, check_tensor, promote
 
 
 class Compare(Op):
@@ -92,6 +92,7 @@ def equal(input, other) -> bool:
     """True if both have the same shape and elements (NaN differs from everything)."""
     check_tensor("equal", "input", input)
     check_tensor("equal", "other", other)
+    check_same_device("equal", input, other)
     return input.shape == other.shape and bool((input.array == other.array).all())
 
 
@@ -104,6 +105,7 @@ def isclose(input, other, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: boo
     """
     check_tensor("isclose", "input", input)
     check_tensor("isclose", "other", other)
+    check_same_device("isclose", input, other)
     if input.dtype is not other.dtype:
         raise RuntimeError(f"isclose: the dtypes differ: {input.dtype} and {other.dtype}")
     if rtol < 0 or atol < 0:

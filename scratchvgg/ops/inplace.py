@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..array import parallel_for, ranges
 from ..autograd import Tensor, is_grad_enabled, ops
-from .common import broadcast_shape, check_alpha, check_tensor, common_dtype, is_number, plain_number, scaled, wrap_integer
+from .common import broadcast_shape, check_alpha, check_tensor, common_dtype, is_number, one_device, plain_number, scaled, wrap_integer
 from .fused import blend
 from .random import overwrite
 
@@ -32,6 +32,7 @@ def in_place(name: str, input, others, recorded, write, floating: bool = False):
     for o in others:
         if not isinstance(o, Tensor) and not is_number(o):
             raise TypeError(f"{name}: expected a Tensor or a number, got {type(o).__name__}")
+    input, *others = one_device(name, [input, *others])
     shape, wanted = broadcast_shape(name, [input, *others]), common_dtype([input, *others], floating)
     if wanted.category > input.dtype.category:
         raise RuntimeError(f"{name}: result type {wanted} can't be cast to the desired output type {input.dtype}")
@@ -53,7 +54,7 @@ def _fitting(number, dtype):
 def _tiles(backend, array, others, write):
     """Call ``write`` on pieces where all arrays lie alike in memory without gaps, else on the whole."""
     same = [o for o in others if getattr(o, "ndim", 0)]
-    pieces = ranges(array.size, _TILE)
+    pieces = [] if backend.runs_kernels else ranges(array.size, _TILE)
     if len(pieces) > 1 and all(o.shape == array.shape and o.strides == array.strides for o in same):
         flat = [a.ravel("K") for a in (array, *same)]
         apart = all(o is array or not backend.xp.may_share_memory(o, array) for o in same)

@@ -26,7 +26,7 @@ class Norm(Op):
         if p == 0:
             out = total(xp, (wide != 0).astype(wide.dtype), axes, True)
         elif math.isinf(p):
-            out = (xp.max if p > 0 else xp.min)(wide, axis=axes, keepdims=True, **({"initial": 0} if p > 0 else {}))
+            out = _largest(xp, wide, axes, 0) if p > 0 else xp.min(wide, axis=axes, keepdims=True)
         elif p == 2:
             out = xp.sqrt(total(xp, wide, axes, True))
         else:
@@ -54,6 +54,13 @@ class Norm(Op):
         return slope * xp.where(out == 0, zero, g * xp.power(out, 1 - p))
 
 
+def _largest(xp, x, axes, of_none):
+    """The maximum over ``axes``, kept with size 1; ``of_none`` where there are no elements."""
+    if x.size:
+        return xp.max(x, axis=axes, keepdims=True)
+    return xp.full([1 if d in axes else n for d, n in enumerate(x.shape)], of_none, x.dtype)
+
+
 class LogSumExp(Op):
     """Keeps x and the result."""
 
@@ -64,7 +71,7 @@ class LogSumExp(Op):
         xp = ctx.xp
         ctx.axes, ctx.keepdim = axes, keepdim
         wide = x.astype(xp.float32) if x.dtype.itemsize == 2 else x
-        top = xp.max(wide, axis=axes, keepdims=True, initial=-math.inf)
+        top = _largest(xp, wide, axes, -math.inf)
         top = xp.where(xp.isinf(top), wide.dtype.type(0), top)
         shifted = xp.asarray(xp.subtract(wide, top))
         out = xp.asarray(top + xp.log(total(xp, xp.exp(shifted, out=shifted), axes, True)), x.dtype)

@@ -8,7 +8,7 @@ mean, var = array([0.1, -0.2, 0.3, 2.0], grad=False), array([0.5, 1.0, 2.0, 0.01
 
 def training(F, x, w, b, momentum=0.1):
     """The result and what becomes of the running statistics."""
-    mean, var = F.zeros(4, dtype=x.dtype), F.ones(4, dtype=x.dtype)
+    mean, var = F.zeros(4, dtype=x.dtype, device=x.device), F.ones(4, dtype=x.dtype, device=x.device)
     return [F.batch_norm(x, mean, var, w, b, True, momentum), mean, var]
 
 
