@@ -3,6 +3,8 @@
 //   each     one thread a number of the output: each makes its image's random numbers again
 //   (none)   a block works on one image: five threads make its random numbers, all share them, the tables too
 //
+// hot: augment_f*, augment_bf16
+//
 // Image i of the batch is number indices[i] of the data set. Its random numbers are words of a Philox stream: word top + i says where its
 // window begins, and so on: those that scratchvgg/data/transforms.py draws, so the images are the same, bit for bit, on every device.
 //

@@ -4,6 +4,9 @@
 //   (none)          one thread a block of four words and the four elements they decide: a quarter of the Philox rounds, 16 bytes an access
 //   relu_*          y = dropout(relu(x)) in one pass; backward needs neither x nor mask: y > 0 says both
 //
+// entries: dropout_*, relu_dropout_*
+// hot: dropout_f*, dropout_bf16, relu_dropout_*
+//
 // Element i (in C order of the shape, whatever the memory order) is kept if word `offset + i` of the Philox stream is at least `threshold` =
 // p · 2³²: the mask of scratchvgg/ops/dropout.py. It is made anew in backward, so nothing is stored. y may be x, gx may be g.
 #include "philox.cuh"

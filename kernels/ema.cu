@@ -3,6 +3,8 @@
 //   each     one thread an element
 //   (none)   four elements a thread, 16 bytes an access
 //
+// hot: ema_f*, ema_bf16
+//
 // weight lies on the device, so a CUDA graph can be replayed with another one. Each operation rounds for itself: the numbers are those of
 // scratchvgg/optim/ema.py, bit for bit (16-bit numbers are rounded once instead of three times).
 #include "common.cuh"

@@ -10,6 +10,8 @@
 //   thin_nn     the same for B whose rows lie in memory one after the other: a thread keeps 8 × 4 sums and walks down four columns
 //   add_splits  where C is small and K long, several blocks share one tile and each writes its sums; this adds them, always in the same order
 //
+// hot: gemm_tiled_*, gemm_thin_*, gemm_add_splits_*
+//
 // Legend: A is M × K, B is K × N, C is M × N. n: consecutive in memory along its rows, t: along its columns (a transposed view): nt is A n, B t.
 // 16-bit numbers are added up in float. Indices of tiles are 32-bit, addresses 64-bit.
 #include "common.cuh"

@@ -6,6 +6,8 @@
 //   (none)      four elements a thread, 16 bytes an access: the step is bound by reading w, g, v and writing w, v
 //   nonfinite   whether a gradient has an Inf or NaN: a scaled step is then left out
 //
+// hot: sgd_f*, sgd_bf16
+//
 // w, g and v are cut into segments, one a parameter group: segment s ends before ends[s] and has its own line of options. These lie on the
 // device, so a CUDA graph can be replayed with another learning rate. Bounds of segments are multiples of 4.
 //

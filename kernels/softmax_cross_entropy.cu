@@ -9,6 +9,9 @@
 //   reduce   one block adds the losses and the weights of all rows, always in the same order, in double; the mean divides by Σ w_t
 //   scale    the gradient of a row times what comes from above: ∂L/∂z in the logits' type
 //
+// entries: cross_entropy_*
+// hot: cross_entropy_warp_*, cross_entropy_block_*
+//
 // Legend: N rows, C classes, t target, w class weights (null: ones), ε smoothing, ignored: the class number that counts nothing.
 // The gradient is kept in float (double) until it is scaled: 16-bit numbers are rounded once. A target outside the classes gives NaN.
 #include "common.cuh"

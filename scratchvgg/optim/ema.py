@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ..autograd import Tensor, as_array
 from .blocks import BlockRunner
+from .flat_averages import FlatAverages
 
 
 class _Averages:
@@ -27,6 +28,7 @@ class _Averages:
         self.tensors: dict[str, Tensor] = dict(named)
         self.averages = {name: t.array.copy("K") for name, t in named}
         self.updates = 0
+        self._kernels = FlatAverages(self)
 
     def state_dict(self) -> dict:
         """``{"updates": n, "averages": {name: Tensor}}``; the Tensors share memory with the averages."""
@@ -53,7 +55,7 @@ class _Averages:
     def _blend(self, weight: float, names, write_back: bool = False) -> None:
         """averages ← averages + weight (tensors − averages); with ``write_back`` tensors ← averages."""
         runner = BlockRunner()
-        for name in names:
+        for name in self._kernels.blend(weight, names, write_back):
             t = self.tensors[name]
             runner.add(t.backend, _lerp_rule(t.backend.xp, weight, write_back), (self.averages[name], t.array))
         runner.run()

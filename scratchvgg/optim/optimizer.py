@@ -103,15 +103,19 @@ class Optimizer:
                 raise RuntimeError(
                     f"step: a parameter of shape {tuple(p.shape)} and {p.dtype} has a gradient of shape {tuple(p.grad.shape)} and {p.grad.dtype}"
                 )
+        self.update(work)
+        for _, p in work:
+            p.version.value += 1
+        self.steps += 1
+        return loss
+
+    def update(self, work: list) -> None:
+        """Change the parameters of ``work``, a list of (group, parameter with a gradient), by :meth:`plan`."""
         runner = BlockRunner()
         for group, p in work:
             rule, arrays = self.plan(group, p)
             runner.add(p.backend, rule, (p.array, p.grad.array, *arrays))
         runner.run()
-        for _, p in work:
-            p.version.value += 1
-        self.steps += 1
-        return loss
 
     def state_dict(self) -> dict:
         """``{"state": {index: {name: value}}, "param_groups": [{..., "params": [index, ...]}]}``; Tensors are shared, not copied."""

@@ -5,11 +5,14 @@ With gradient g, weight w, velocity v, momentum μ, dampening τ, weight decay �
     g ← g + λw        v ← μv + (1 − τ)g  (the first time v ← g)        d = g + μv (Nesterov) or v        w ← w − γd
 
 as in torch (Sutskever et al. 2013 scale v by γ instead: the same until γ changes). ``maximize`` starts from −g.
+
+On devices that run kernels all parameters lie in one buffer and a step is one launch (``flat.py``): the same numbers, bit for bit.
 """
 
 from __future__ import annotations
 
-from .optimizer import Optimizer, check_at_least_zero, refuse_differentiable, scalar
+from .flat import FlatSGD
+from .optimizer import Optimizer, check_at_least_zero, number, refuse_differentiable, scalar
 
 
 class SGD(Optimizer):
@@ -22,6 +25,13 @@ class SGD(Optimizer):
         nesterov: look ahead along the velocity.
         maximize: climb instead of descend.
         foreach, fused: torch's choices between implementations; kept in the groups, without effect here.
+        flat: pack parameters, gradients and velocities into one buffer each in the first step (True), leave them where they are (False),
+            or pack them on devices that run kernels (None).
+        master_weights: with ``flat``, on devices that run kernels: 16-bit parameters get float32 copies that take the steps.
+
+    Attributes:
+        grad_scale, found_inf: set by a gradient scaler for one step, Tensors of one float32 on the parameters' device: gradients are divided
+            by the first, and where the second is not 0 nothing changes.
 
     Raises:
         ValueError: for a negative lr, momentum or weight decay, or Nesterov without momentum or with dampening.
@@ -30,7 +40,7 @@ class SGD(Optimizer):
 
     def __init__(
         self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False,
-        *, maximize=False, foreach=None, differentiable=False, fused=None,
+        *, maximize=False, foreach=None, differentiable=False, fused=None, flat=None, master_weights=False,
     ):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             check_at_least_zero(name, value)
@@ -43,12 +53,34 @@ class SGD(Optimizer):
              "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused},
         )
 
+        self.flat, self._flat = flat, FlatSGD(self, master_weights)
+        self.grad_scale = self.found_inf = None
+
+    @property
+    def scaling(self) -> dict:
+        """What a gradient scaler left for this step."""
+        return {"grad_scale": self.grad_scale, "found_inf": self.found_inf}
+
+    def update(self, work):
+        kernels = bool(work) and all(p.backend.runs_kernels for _, p in work)
+        flat, scaled = kernels if self.flat is None else self.flat, self.grad_scale is not None or self.found_inf is not None
+        rest = self._flat.step(work) if flat and (kernels or not scaled) else work
+        if rest and self.found_inf is not None and number(self.found_inf):
+            return
+        for _, p in rest if self.grad_scale is not None else ():
+            p.grad.array[...] /= number(self.grad_scale)
+        super().update(rest)
+
     def plan(self, group, parameter):
+        first = group["momentum"] != 0 and self.state[parameter].get("momentum_buffer") is None
+        velocity = () if group["momentum"] == 0 else (self._buffer(parameter, "momentum_buffer"),)
+        return self.rule(group, parameter, first), velocity
+
+    def rule(self, group, parameter, first: bool):
+        """The update of one block for :class:`~scratchvgg.optim.blocks.BlockRunner`; ``first`` where the velocity begins."""
         xp = parameter.backend.xp
         lr, momentum, decay = (scalar(group[key], parameter) for key in ("lr", "momentum", "weight_decay"))
         keep, nesterov, maximize = 1 - group["dampening"], group["nesterov"], group["maximize"]
-        first = momentum != 0 and self.state[parameter].get("momentum_buffer") is None
-        velocity = () if momentum == 0 else (self._buffer(parameter, "momentum_buffer"),)
 
         def rule(scratch, w, g, v=None):
             d, s = g, scratch(0)
@@ -66,4 +98,4 @@ class SGD(Optimizer):
                 d = xp.add(d, xp.multiply(v, momentum, out=scratch(1)), out=s) if nesterov else v
             w -= xp.multiply(d, lr, out=s)
 
-        return rule, velocity
+        return rule
