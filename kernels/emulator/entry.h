@@ -1,14 +1,18 @@
-// How Python calls a kernel. The builder's file includes the kernel file, then this one, then says EMULATOR_ENTRY(name) for each
-// extern "C" __global__ function: that exports emulator_launch_<name> and the types of its arguments.
+// How Python calls a kernel. The builder's file includes this one (before any macro of the kernel file can hurt it), then the kernel file,
+// then says EMULATOR_ENTRY(name) for each extern "C" __global__ function: that exports emulator_launch_<name> and its arguments' types.
 #pragma once
+#include "cuda.h"
+#ifndef EMULATOR_SCAN
 #include "launch.h"
 #include <link.h>
 #include <stdio.h>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
 #define EMU_EXPORT extern "C" __attribute__((visibility("default")))
+
+struct __half;  // cuda_fp16.h and cuda_bf16.h, if the kernel file includes them
+struct __nv_bfloat16;
 
 namespace emu {
 
@@ -41,14 +45,9 @@ inline SharedMemory statics() {
 // A type as Python reads it: kind (f float, h half, b bfloat16, i signed, u unsigned, ? bool, v void, s struct) and bytes.
 template <class T>
 constexpr char kind() {
-#ifdef __CUDA_FP16_TYPES_EXIST__
-    if (std::is_same<T, __half>::value) return 'h';
-#endif
-#ifdef __CUDA_BF16_TYPES_EXIST__
-    if (std::is_same<T, __nv_bfloat16>::value) return 'b';
-#endif
-    return std::is_same<T, bool>::value ? '?' : std::is_void<T>::value ? 'v' : std::is_floating_point<T>::value ? 'f'
-         : std::is_unsigned<T>::value ? 'u' : std::is_integral<T>::value || std::is_enum<T>::value ? 'i' : 's';
+    return std::is_same<T, __half>::value ? 'h' : std::is_same<T, __nv_bfloat16>::value ? 'b' : std::is_same<T, bool>::value ? '?'
+         : std::is_void<T>::value ? 'v' : std::is_floating_point<T>::value ? 'f' : std::is_unsigned<T>::value ? 'u'
+         : std::is_integral<T>::value || std::is_enum<T>::value ? 'i' : 's';
 }
 template <class T> constexpr int bytes() { return sizeof(T); }
 template <> constexpr int bytes<void>() { return 0; }
@@ -84,3 +83,4 @@ EMU_QUIET void call(void (*kernel)(A...), void** arguments) { call(kernel, argum
         return emulator_run(launch, [](void** arguments) EMU_QUIET { emu::call(name, arguments); }, emu::statics); \
     }                                                                                                     \
     EMU_EXPORT const char* emulator_types_##name() { return emu::types(name); }
+#endif

@@ -212,19 +212,42 @@ extern "C" void __tsan_init() {}
 extern "C" void __tsan_read_range(void* address, size_t bytes) { emu::seen(address, bytes, emu::READ, 1, __builtin_return_address(0)); }
 extern "C" void __tsan_write_range(void* address, size_t bytes) { emu::seen(address, bytes, emu::WRITE, 1, __builtin_return_address(0)); }
 
-// -fsanitize=bounds calls this for an index outside of an array whose size the compiler knows, in registers and __shared__ alike.
-extern "C" void __ubsan_handle_out_of_bounds(void* data, void* index) {
-    struct Description {  // libubsan's OutOfBoundsData
-        const char* file;
-        uint32_t line, column;
-        struct Type {
-            uint16_t kind, info;
-            char name[1];
-        } const *array, *index;
-    };
-    const Description& what = *static_cast<Description*>(data);
+// What GCC passes to the handlers of -fsanitize=bounds and -fsanitize=alignment, as libubsan declares it.
+struct SourceLine {
+    const char* file;
+    uint32_t line, column;
+};
+struct TypeName {
+    uint16_t kind, info;
+    char name[1];
+};
+struct OutOfBounds {
+    SourceLine at;
+    const TypeName *array, *index;
+};
+struct TypeMismatch {
+    SourceLine at;
+    const TypeName* type;
+    unsigned char log_alignment, access;
+};
+
+static std::string line_of(const SourceLine& at) {
+    const char* slash = strrchr(at.file, '/');
+    return std::string("(") + (slash ? slash + 1 : at.file) + ":" + std::to_string(at.line) + ")";
+}
+
+// An index outside of an array whose size the compiler knows, in registers and __shared__ alike.
+extern "C" void __ubsan_handle_out_of_bounds(OutOfBounds* what, void* index) {
     if (!emu::this_worker() || !emu::this_worker()->current) return;
-    const char* slash = strrchr(what.file, '/');
-    emu::fail("memcheck: index %lld is outside of the array %s (%s:%u)", (long long)(intptr_t)index, what.array->name,
-              slash ? slash + 1 : what.file, what.line);
+    emu::fail("memcheck: index %lld is outside of the array %s %s", (long long)(intptr_t)index, what->array->name, line_of(what->at).c_str());
+}
+
+// A pointer that is not aligned to the type behind it. (GCC may split the access, so that its parts are aligned; a GPU faults.)
+extern "C" void __ubsan_handle_type_mismatch_v1(TypeMismatch* what, void* pointer) {
+    emu::Worker* worker = emu::this_worker();
+    if (!worker || !worker->checker) return;
+    const char* address = static_cast<char*>(pointer);
+    const emu::Shadow* shadow = worker->checker->find(address);
+    const std::string where = shadow ? " in " + emu::place_in(*shadow, address - shadow->region.start) : "";
+    emu::fail("memcheck: misaligned access to %s%s %s", what->type->name, where.c_str(), line_of(what->at).c_str());
 }

@@ -24,8 +24,8 @@ from .settings import DEBUG, PORTABLE, SANITIZE, switched_on
 
 EXTRA = "pip install 'scratchvgg[emulator]'"
 _ALWAYS = ["-std=c++17", "-fPIC", "-pthread", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
-_SANITIZE = [  # calls at every load, store and array index, which kernels/emulator/shadow.cpp answers: no library of the sanitizer's is linked
-    "-fsanitize=thread,bounds", "--param=tsan-instrument-func-entry-exit=0", "--param=tsan-distinguish-volatile=1", "-DEMULATOR_SANITIZE",
+_SANITIZE = [  # calls at every load, store, array index and typed access, answered by kernels/emulator/shadow.cpp: no library of the sanitizer's is linked
+    "-fsanitize=thread,bounds,alignment", "--param=tsan-instrument-func-entry-exit=0", "--param=tsan-distinguish-volatile=1", "-DEMULATOR_SANITIZE",
 ]
 _KERNEL = ["-fno-gnu-unique", "-fvisibility=hidden"]  # no symbol of one library is ever taken for another's of the same name
 
@@ -53,7 +53,7 @@ def build(source: Path) -> Built:
     """
     sanitized = switched_on(SANITIZE)
     runtime = _runtime()
-    flags = [*_ALWAYS, *_KERNEL, *_optimisation(sanitized), *_search(), "-include", "emulator/cuda.h"]
+    flags = [*_ALWAYS, *_KERNEL, *_optimisation(sanitized), *_search(), "-include", "emulator/entry.h"]
     flags += _SANITIZE if sanitized else []
     key = _key(flags, closure(source), runtime.name)
     library = cache_folder() / f"{source.stem}-{key}.so"
@@ -62,7 +62,7 @@ def build(source: Path) -> Built:
         found = entries(_run([*flags, "-E", "-DEMULATOR_SCAN", "-x", "c++", str(source)], source))
         with _workbench() as bench:
             main = bench / "main.cpp"
-            lines = [f'#include "{source}"', '#include "emulator/entry.h"', *(f"EMULATOR_ENTRY({name})" for name in found)]
+            lines = [f'#include "{source}"', *(f"EMULATOR_ENTRY({name})" for name in found)]
             main.write_text("\n".join(lines) + "\n", encoding="utf-8")
             _run([*flags, "-c", str(main), "-o", str(bench / "main.o")], source)
             link = ["-shared", str(bench / "main.o"), f"-L{runtime.parent}", f"-l:{runtime.name}", "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]
@@ -79,7 +79,7 @@ def closure(source: Path) -> list[Path]:
     A name is looked for beside the file that includes it, then in the kernel folder; one that is in neither is CUDA's or the system's.
     """
     emulator = kernel_folder() / "emulator"
-    found, waiting = [], [emulator / "entry.h", emulator / "cuda.h", source]
+    found, waiting = [], [emulator / "entry.h", source]
     while waiting:
         path = waiting.pop()
         if path in found:
