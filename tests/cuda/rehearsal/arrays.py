@@ -1,8 +1,8 @@
 """CuPy's ndarray, played by NumPy: what CuPy refuses is refused here, what waits for the GPU is counted.
 
 Refused: names and arguments that CuPy has not; arrays of the host beside arrays of the device (they must be moved first); conversion to a host
-array without ``get``; arrays of a GPU that is not the current one; writing into memory that the same launch reads at other places (NumPy makes a copy
-first, a GPU races). A wait for the GPU (``item``, ``bool``, ``get``, masks as indices …) is noted in :data:`waits`; inside :func:`no_waits`, and while
+array without ``get``; arrays of a GPU that is not the current one; writing into memory that the same launch reads at other places (NumPy copies
+it first, a GPU races). A wait for the GPU (``item``, ``bool``, ``get``, masks as indices …) is noted in :data:`waits`; inside :func:`no_waits`, and while
 a graph is recorded, it is an error.
 """
 

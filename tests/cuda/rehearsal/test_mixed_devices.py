@@ -18,7 +18,9 @@ def _stage():
         yield
 
 
-APART = {"copy_", "empty_like", "expand", "flatten", "full_like", "getitem", "masked_select", "ones_like", "reshape", "setitem_", "t", "to", "zeros_like"}
+APART = {
+    "copy_", "empty_like", "expand", "flatten", "full_like", "getitem", "masked_select", "ones_like", "reshape", "setitem_", "t", "to", "zeros_like",
+}
 """Operations that take another tensor's shape or type only, copy from any device, or take an index from any."""
 
 
