@@ -19,7 +19,7 @@ LONGEST_BLOCK = 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one multiprocessor has: warps and blocks at most, bytes of shared memory for all blocks and for one; from Hopper on, barriers count too."""
+    """What a multiprocessor has: warps and blocks at most, bytes of shared memory for all blocks and for one; from Hopper on barriers count too."""
 
     warps: int
     blocks: int
@@ -81,19 +81,19 @@ def occupancy(arch: str, threads: int, registers: int, shared: int = 0, barriers
         barriers: named barriers of a block.
 
     Raises:
-        ValueError: for an unknown architecture, or no threads.
+        ValueError: for an unknown architecture, or a block without threads or registers.
     """
     limits = limits_of(arch)
-    if threads < 1:
-        raise ValueError(f"threads: expected 1 or more, got {threads}")
+    if threads < 1 or registers < 1:
+        raise ValueError(f"threads, registers: expected 1 or more, got {threads}, {registers}")
     warps = -(-threads // WARP)
     of_warp = _round_up(registers * WARP, REGISTER_UNIT)
     of_block = _round_up(shared + limits.shared_reserved, limits.shared_unit)
+    launchable = registers <= 255 and of_warp * _round_up(warps, PARTITIONS) <= REGISTERS  # warps are dealt out evenly to the partitions
     fits = {
         "warps": limits.warps // warps if threads <= LONGEST_BLOCK else 0,
         "blocks": limits.blocks,
-        # A launch is refused unless the block would fit with its warps dealt out evenly to the partitions.
-        "registers": PARTITIONS * (REGISTERS // PARTITIONS // of_warp) // warps if registers <= 255 and of_warp * _round_up(warps, PARTITIONS) <= REGISTERS else 0,
+        "registers": PARTITIONS * (REGISTERS // PARTITIONS // of_warp) // warps if launchable else 0,
         "shared memory": limits.shared // max(of_block, 1) if shared <= limits.shared_of_block else 0,
     }
     if limits.barriers and barriers:
