@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..launch_size import THREADS, blocks_for, check_dense, suffix
+from ...array import philox
+from ..example_arrays import TOLERANCE
+from ..launch_size import SUFFIX, THREADS, blocks_for, check_dense, suffix
+from ..registry import Example, example
 
 NO_FLIP, RANDOM_FLIP, ALTERNATING_FLIP = range(3)
 AUGMENTATION = np.dtype(
@@ -54,4 +57,64 @@ def augment(backend, images, indices, table, options, dtype="float32", *, versio
             backend.launch(f"augment_{kind}", (len(indices), parts), (THREADS,), arguments, shared_mem=1024 * channels)
         else:
             backend.launch(f"augment_each_{kind}", (blocks_for(out.size),), (THREADS,), arguments)
+    return out
+
+
+@example("augment")
+def examples(backend, rng, size):
+    """Both paddings, both flips, a square, a shift of the whole image, every type; batches of CIFAR-10's and ImageNet's size."""
+    if size == "small":
+        for version in ("block", "each"):
+            for dtype in ("float32", "float16", "bfloat16"):
+                yield _example(backend, rng, 9, 8, 6, dtype, version, padding=2, reflect=1, flip_kind=RANDOM_FLIP)
+            yield _example(backend, rng, 9, 8, 10, "float32", version, padding=3, flip_kind=ALTERNATING_FLIP, odd_epoch=1, cut=4, fill=128)
+        return
+    for dtype in ("float32", "bfloat16"):
+        yield _example(backend, rng, 1024, 32, 32, dtype, "block", padding=4, reflect=1, flip_kind=RANDOM_FLIP)
+        yield _example(backend, rng, 256, 256, 224, dtype, "block", flip_kind=RANDOM_FLIP)
+
+
+def _example(backend, rng, n, side, window, dtype, version, **choices):
+    pixels, order = rng.integers(0, 256, (2 * n, side, side, 3), np.uint8), rng.permutation(2 * n)[:n]
+    table = rng.standard_normal((3, 256)).astype(np.float32)
+    options = np.zeros(1, AUGMENTATION)
+    for name, value in choices.items():
+        options[name] = value
+    options["seed"], options["stream"], options["flip_stream"], options["flip_below"] = 5, 1 << 33, 3 << 62, 0.5
+    for place, name in enumerate(("top", "left", "flip", "row", "column")):
+        options[name] = 3 + place * n
+    options["P"] = options["Q"] = window
+    arrays = [backend.asarray(array) for array in (pixels, order, table)]
+
+    def run():
+        return {"images": augment(backend, *arrays, options, dtype, version=version)}
+
+    def expected():
+        return {"images": _by_numpy(pixels, order, table, options[0])}
+
+    kind, moved = SUFFIX[dtype], n * 3 * window * window * (5 if dtype == "float32" else 3)
+    title = f"{n} images of {side}x{side} to {window}x{window}, {version}, {kind}{''.join(f', {k} {v}' for k, v in choices.items())}"
+    return Example(title, run, expected, TOLERANCE[dtype], bytes=moved, entry=f"augment_{'' if version == 'block' else 'each_'}{kind}")
+
+
+def _by_numpy(pixels, order, table, o):
+    """The batch, image by image, in float64."""
+    padding, p, n = ((0, 0), (o["padding"],) * 2, (o["padding"],) * 2, (0, 0)), int(o["P"]), len(order)
+    padded = np.pad(pixels[order], padding, mode="reflect" if o["reflect"] else "constant")
+    words = philox.random_words(int(o["seed"]), int(o["stream"]), 3, 5 * n).reshape(5, n).astype(np.uint64)
+    room = padded.shape[1] - p + 1
+    top, left, _, row, column = (words * np.uint64([[room], [room], [1], [p], [p]]) >> np.uint64(32)).astype(np.int64)
+    flip = words[2] < 1 << 31
+    if o["flip_kind"] == ALTERNATING_FLIP:
+        flip = np.array([philox.random_words(int(o["seed"]), int(o["flip_stream"]), 4 * i, 1)[0] % 2 != o["odd_epoch"] for i in order.tolist()])
+    out = np.empty((n, 3, p, p))
+    for i in range(n):
+        image = padded[i, top[i] : top[i] + p, left[i] : left[i] + p]
+        image = (image[:, ::-1] if flip[i] else image).copy()
+        if o["cut"]:
+            y, x = (max(0, int(centre[i]) - int(o["cut"]) // 2) for centre in (row, column))
+            bottom, right = (int(centre[i]) - int(o["cut"]) // 2 + int(o["cut"]) for centre in (row, column))
+            image[y:bottom, x:right] = o["fill"]
+        for c in range(3):
+            out[i, c] = table[c][image[..., c]]
     return out

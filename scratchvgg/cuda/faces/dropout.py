@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
-from ..launch_size import THREADS, accumulator, blocks_for, check_dense, check_like, suffix
+from ...array import philox
+from ..example_arrays import TOLERANCE, exact, random_array
+from ..launch_size import SUFFIX, THREADS, accumulator, blocks_for, check_dense, check_like, suffix
+from ..registry import Example, example
 
 MASK = np.dtype([(name, np.uint64) for name in ("seed", "stream", "offset", "threshold")])
 
@@ -81,3 +84,51 @@ def _mask(p, place):
     seed, stream, offset = place
     return np.array([(seed, stream, offset, round(p * 2**32))], MASK)
 
+
+@example("dropout")
+def examples(backend, rng, size):
+    """Offsets that begin inside a block of words, every type and memory order; the classifier's activations of a large batch."""
+    if size == "small":
+        for dtype, kind in SUFFIX.items():
+            for offset in (0, 3):
+                yield _example(backend, rng, (5, 41), dtype, (7, 1 << 40, offset), f"dropout_{kind}", dropout)
+            yield _example(backend, rng, (5, 41), dtype, (7, 2, 1), f"relu_dropout_forward_{kind}", dropout, relu=True)
+            yield _example(backend, rng, (2, 3, 4, 5), dtype, (7, 2, 5), f"dropout_each_{kind}", dropout_places, channels_last=True)
+            yield _example(backend, rng, (2, 3, 4, 5), dtype, (7, 2, 5), f"dropout_each_{kind}", dropout_places, per_channel=True)
+            yield _backward_example(backend, rng, (5, 41), dtype)
+        return
+    for dtype in ("float32", "bfloat16"):
+        yield _example(backend, rng, (4096, 4096), dtype, (7, 2, 0), f"dropout_{SUFFIX[dtype]}", dropout)
+        yield _example(backend, rng, (4096, 4096), dtype, (7, 2, 0), f"relu_dropout_forward_{SUFFIX[dtype]}", dropout, relu=True)
+        yield _backward_example(backend, rng, (4096, 4096), dtype)
+
+
+def _example(backend, rng, shape, dtype, place, entry, face, p=0.25, **options):
+    if options.get("channels_last"):
+        n, *inner, c = shape[0], *shape[2:], shape[1]
+        x = backend.xp.moveaxis(random_array(backend, rng, (n, *inner, c), dtype), -1, 1)
+    else:
+        x = random_array(backend, rng, shape, dtype)
+
+    def expected():
+        words = shape[:2] + (1,) * (len(shape) - 2) if options.get("per_channel") else shape
+        keep = philox.random_words(*place, math.prod(words)).reshape(words) >= round(p * 2**32)
+        value = exact(backend, x)
+        return {"y": (np.maximum(value, 0) if options.get("relu") else value) * keep / (1 - p)}
+
+    title = f"{entry} of {'x'.join(map(str, shape))}, offset {place[2]}{''.join(f', {name}' for name in options)}"
+    return Example(title, lambda: {"y": face(backend, x, p, place, **options)}, expected, TOLERANCE[dtype], bytes=2 * x.nbytes, entry=entry)
+
+
+def _backward_example(backend, rng, shape, dtype, p=0.25):
+    g, x = (random_array(backend, rng, shape, dtype) for _ in range(2))
+    y = dropout(backend, x, p, (7, 2, 0), relu=True)
+
+    def expected():
+        return {"gx": exact(backend, g) / (1 - p) * (exact(backend, y) > 0)}
+
+    def run():
+        return {"gx": relu_dropout_backward(backend, g, y, p)}
+
+    entry = f"relu_dropout_backward_{SUFFIX[dtype]}"
+    return Example(f"{entry} of {'x'.join(map(str, shape))}", run, expected, TOLERANCE[dtype], bytes=3 * g.nbytes, entry=entry)

@@ -8,7 +8,9 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from ..example_arrays import TOLERANCE, exact, random_array
 from ..launch_size import NULL, SUFFIX, THREADS, accumulator, blocks_for
+from ..registry import Example, example
 
 SHAPE = np.dtype(
     [(name, np.int64) for name in ("a_m", "a_k", "b_k", "b_n", "c_m")]
@@ -189,3 +191,49 @@ def _check_version(version, m, letters, dtype):
         fits = m <= _ROWS and (letters[1] == "n" or letters == ("n", "t"))
     if not fits:
         raise ValueError(f"gemm: version {version!r} cannot do M = {m}, {dtype}, with memory orders {letters} of a and b")
+
+
+@example("gemm")
+def examples(backend, rng, size):
+    """Every version, memory order and type on edges of tiles; VGG-16's classifier, forward, both gradients, and a square product."""
+    if size == "small":
+        for letters in ("nn", "nt", "tn", "tt"):
+            for version in VERSIONS if letters != "tt" else VERSIONS[:-1]:  # thin_nt wants rows of A
+                yield _example(backend, rng, (7, 40, 21) if version == "thin" else (67, 70, 19), letters, "float32", version)
+        for dtype in ("float16", "bfloat16", "float64"):
+            yield _example(backend, rng, (66, 12, 8), "nt", dtype, "tiled_64")
+            yield _example(backend, rng, (3, 40, 260), "nt", dtype, "thin")
+        yield _example(backend, rng, (130, 132, 12), "nn", "bfloat16", "tiled_128")
+        yield _example(backend, rng, (2, 32, 1100), "nt", "float32", "thin")
+        yield _example(backend, rng, (20, 8, 1100), "nt", "float32", "tiled_64")
+        return
+    for dtype in ("float32", "bfloat16"):
+        for n in (1, 8, 64):
+            yield _example(backend, rng, (n, 4096, 25088), "nt", dtype, None)
+        for n in (8, 64):
+            yield _example(backend, rng, (n, 25088, 4096), "nn", dtype, None)
+            yield _example(backend, rng, (4096, 25088, n), "tn", dtype, None)
+    yield _example(backend, rng, (4096, 4096, 4096), "nn", "float32", "tiled_128")
+    yield _example(backend, rng, (200704, 256, 2304), "nt", "float32", "tiled_128")
+
+
+def _example(backend, rng, sizes, letters, dtype, version):
+    """relu(a b / 2 + bias)."""
+    m, n, k = sizes
+    a = random_array(backend, rng, (m, k) if letters[0] == "n" else (k, m), dtype)
+    b = random_array(backend, rng, (k, n) if letters[1] == "n" else (n, k), dtype)
+    a, b = a if letters[0] == "n" else a.T, b if letters[1] == "n" else b.T
+    bias = random_array(backend, rng, (n,), dtype)
+    version = version or choose(m, n, tuple(letters), dtype)
+    layout = {"naive": "", "shared": "", "thin": f"_n{letters[1]}"}.get(version, f"_{letters}")
+
+    def run():
+        return {"c": gemm(backend, a, b, bias=bias, relu=True, alpha=0.5, version=version)}
+
+    def expected():
+        return {"c": np.maximum(exact(backend, a) @ exact(backend, b) / 2 + exact(backend, bias), 0)}
+
+    return Example(
+        f"{m}x{k} times {k}x{n}, {letters}, {version}, {SUFFIX[dtype]}", run, expected if m * n * k < 1 << 24 else None, TOLERANCE[dtype],
+        bytes=a.itemsize * (m * k + k * n + m * n), operations=2 * m * n * k, entry=f"gemm_{version}{layout}_{SUFFIX[dtype]}",
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..launch_size import NULL, THREADS, accumulator, blocks_for, check_dense, suffix
+from ..example_arrays import TOLERANCE, exact, random_array
+from ..launch_size import NULL, SUFFIX, THREADS, accumulator, blocks_for, check_dense, suffix
+from ..registry import Example, example
 
 OPTIONS = ("lr", "momentum", "keep", "decay", "nesterov", "maximize")  # of one line of ``options``
 ALIGNMENT = 4  # elements: bounds of segments are multiples
@@ -51,3 +53,66 @@ def find_nonfinite(backend, g, found) -> None:
     if g.size:
         name = f"sgd_nonfinite_{suffix('find_nonfinite', g)}"
         backend.launch(name, (blocks_for(g.size),), (THREADS,), (g, found, np.int64(g.size)))
+
+
+@example("sgd")
+def examples(backend, rng, size):
+    """Two segments of different options, masters, scaled gradients, the search for Inf; VGG-16's parameters."""
+    if size == "small":
+        for dtype in SUFFIX:
+            for version in ("vector", "each"):
+                yield _example(backend, rng, 96, dtype, version)
+        yield _search_example(backend, rng, 1000, "float16")
+        return
+    for dtype in ("float32", "bfloat16"):
+        yield _example(backend, rng, 138_357_544, dtype, "vector")
+    yield _search_example(backend, rng, 138_357_544, "float16")
+
+
+def _example(backend, rng, total, dtype, version):
+    """A quarter with Nesterov's momentum and decay, the rest climbs without. Small: from the same values in every run; large: to be timed."""
+    start = [random_array(backend, rng, (total,), dtype) for _ in range(2)]
+    wide, quarter = accumulator(start[0].dtype), total // 16 * 4
+    velocity = random_array(backend, rng, (total,), wide)
+    ends = backend.asarray(np.array([quarter, total]))
+    options = np.array([[0.1, 0.9, 1.0, 5e-4, 1, 0], [0.01, 0.0, 1.0, 0.0, 0, 1]])
+    table, scale = backend.asarray(options), backend.asarray(np.array([8], np.float32))
+    w, v, small = start[0].copy(), velocity.copy(), total < 1 << 20
+    master = w.astype(wide) if wide != w.dtype else None
+
+    def run():
+        if small:
+            w[...], v[...] = start[0], velocity
+            if master is not None:
+                master[...] = start[0]
+        sgd_step(backend, w, start[1], v, ends, table, master=master, grad_scale=scale, version=version)
+        return {"w": w if master is None else master, "v": v}
+
+    def expected():
+        weight, slope, speed = exact(backend, start[0]), exact(backend, start[1]) / 8, exact(backend, velocity)
+        head, tail = slice(quarter), slice(quarter, None)
+        slope[head] += 5e-4 * weight[head]
+        speed[head] = 0.9 * speed[head] + slope[head]
+        weight[head] -= 0.1 * (slope[head] + 0.9 * speed[head])
+        weight[tail] += 0.01 * slope[tail]
+        return {"w": weight, "v": speed}
+
+    moved = total * (3 * w.itemsize + (2 if master is not None else 0) * wide.itemsize) + 2 * quarter * wide.itemsize
+    entry = f"sgd_{'' if version == 'vector' else 'each_'}{SUFFIX[dtype]}"
+    title = f"{total} parameters, {version}, {SUFFIX[dtype]}"
+    return Example(title, run, expected if small else None, TOLERANCE[wide.name], bytes=moved, entry=entry)
+
+
+def _search_example(backend, rng, total, dtype):
+    clean = random_array(backend, rng, (total,), dtype)
+    spoilt = clean.copy()
+    spoilt[total // 2] = np.inf
+
+    def run():
+        found = backend.zeros((2,), "float32")
+        find_nonfinite(backend, clean, found[:1])
+        find_nonfinite(backend, spoilt, found[1:])
+        return {"found": found}
+
+    title = f"an Inf among {total} gradients, {SUFFIX[dtype]}"
+    return Example(title, run, lambda: {"found": np.array([0.0, 1.0])}, bytes=2 * clean.nbytes, entry=f"sgd_nonfinite_{SUFFIX[dtype]}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..launch_size import NULL, THREADS, accumulator, blocks_for, check_dense, suffix
+from ..example_arrays import TOLERANCE, exact, random_array
+from ..launch_size import NULL, SUFFIX, THREADS, accumulator, blocks_for, check_dense, suffix
+from ..registry import Example, example
 
 VERSIONS = {"thread": 1, "warp": 32, "block": 256}  # threads of a row
 _WIDE = 1024  # classes from which a row takes a block
@@ -72,3 +74,50 @@ def scale_slope(backend, slope, g, divisor, target, ignore_index: int):
         name = f"cross_entropy_scale_{suffix('cross_entropy', g)}"
         backend.launch(name, (blocks_for(gz.size),), (THREADS,), (slope, g, NULL if divisor is None else divisor, target, gz, *sizes))
     return gz
+
+
+@example("softmax_cross_entropy")
+def examples(backend, rng, size):
+    """Every version and type, ignored rows, weights, smoothing; ImageNet's and larger batches."""
+    if size == "small":
+        for version in VERSIONS:
+            for dtype in SUFFIX:
+                yield _example(backend, rng, (6, 37), dtype, version, 0.1, True)
+        yield _example(backend, rng, (3, 1100), "float32", "block", 0.0, False)
+        yield _example(backend, rng, (300, 5), "float32", "warp", 0.0, False)
+        return
+    for dtype in ("float32", "bfloat16"):
+        yield _example(backend, rng, (256, 1000), dtype, "warp", 0.1, False)
+        yield _example(backend, rng, (65536, 1000), dtype, "warp", 0.1, False)
+        yield _example(backend, rng, (8192, 50304), dtype, "block", 0.0, False)
+
+
+def _example(backend, rng, shape, dtype, version, smoothing, weighted):
+    """The mean loss and the gradient of 3 times it; class 2 is ignored, the first row is of class 1."""
+    n, c = shape
+    z = random_array(backend, rng, shape, dtype, scale=3.0)
+    labels = rng.integers(0, c, n)
+    labels[0] = 1
+    target = backend.asarray(labels)
+    weight = backend.asarray((1 + np.arange(c) % 3).astype(z.dtype)) if weighted else None
+    g = backend.asarray(np.array(3, z.dtype))
+
+    def run():
+        losses, counted, slope = cross_entropy(backend, z, target, weight, ignore_index=2, smoothing=smoothing, version=version)
+        loss, divisor = reduce_losses(backend, losses, counted, z.dtype, True)
+        return {"loss": loss, "gz": scale_slope(backend, slope, g, divisor, target, 2)}
+
+    def expected():
+        logits, w = exact(backend, z), np.ones(c) if weight is None else exact(backend, weight)
+        logs = logits - logits.max(1, keepdims=True)
+        logs -= np.log(np.exp(logs).sum(1, keepdims=True))
+        wanted = np.full((n, c), smoothing / c) + (1 - smoothing) * np.eye(c)[labels]
+        wanted = wanted * w * (labels != 2)[:, None]
+        divisor = (w[labels] * (labels != 2)).sum()
+        slope = np.exp(logs) * wanted.sum(1, keepdims=True) - wanted
+        return {"loss": -(wanted * logs).sum() / divisor, "gz": 3 * slope / divisor}
+
+    entry = f"cross_entropy_{version}_{suffix('cross_entropy', z)}"
+    moved = n * c * (2 * z.itemsize + 2 * accumulator(z.dtype).itemsize)
+    wanted, title = expected if n * c < 1 << 20 else None, f"{n}x{c}, {version}, {SUFFIX[dtype]}"
+    return Example(title, run, wanted, 4 * TOLERANCE[dtype], bytes=moved, operations=8 * n * c, entry=entry)
