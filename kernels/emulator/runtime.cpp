@@ -20,6 +20,7 @@ __thread Block* block = nullptr;
 namespace {
 
 constexpr size_t GUARD = 4096, CANARY = 1024;
+constexpr size_t WORTH_HELP = 4096;  // CUDA threads: fewer run faster than another OS thread starts
 
 std::mutex pool_lock;
 std::vector<Worker*> pool;  // idle workers keep their stacks
@@ -257,7 +258,7 @@ extern "C" int emulator_run(emu::Launch* launch, void (*body)(void**), emu::Shar
         give_worker(worker);
     };
     FaultHandlers handlers;
-    const size_t helpers = std::min<size_t>(launch->os_threads, blocks) - 1;
+    const size_t helpers = blocks * order.size() < WORTH_HELP ? 0 : std::min<size_t>(launch->os_threads, blocks) - 1;
     std::vector<std::thread> threads;
     for (size_t i = 0; i < helpers; ++i) threads.emplace_back(work);
     work();

@@ -4,11 +4,11 @@
 The guide is ``docs/emulator.md``.
 """
 
-from .backend import EmulatorBackend
+from .backend import EmulatorBackend, substitute
 from .build import BuildError
 from .launch import EmulatorError, Kernel
 from .module import Module, load
 from .sanitize import sanitize
 from .settings import choose, order
 
-__all__ = ["BuildError", "EmulatorBackend", "EmulatorError", "Kernel", "Module", "choose", "load", "order", "sanitize"]
+__all__ = ["BuildError", "EmulatorBackend", "EmulatorError", "Kernel", "Module", "choose", "load", "order", "sanitize", "substitute"]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from contextvars import ContextVar
+from pathlib import Path
 
 import numpy as np
 
 from ...array import NumpyBackend, as_dtype
-from ..sources import kernel_folder, kernel_sources
+from .. import registry
+from ..sources import kernel_sources
 from .launch import Kernel
 from .memory import allocate, is_guarded
 from .module import load
+
+_substitutes: ContextVar[dict[str, Path]] = ContextVar("scratchvgg.emulator.substitutes")
 
 
 class EmulatorBackend(NumpyBackend):
@@ -51,21 +57,32 @@ class EmulatorBackend(NumpyBackend):
         find(kernel)(grid, block, args, shared_mem)
 
 
-def find(kernel: str) -> Kernel:
-    """The entry ``kernel`` of whichever file of the kernel folder has it.
+@contextlib.contextmanager
+def substitute(name: str, file):
+    """A context in which the entries of ``kernels/<name>.cu`` are taken from another file: an edited copy, say, to see what a change does.
 
     Raises:
-        KeyError: if none has.
+        KeyError: if there is no kernel file of that name.
     """
-    sources = kernel_sources()
-    return load(sources[_file_of(kernel, tuple(sources))]).get_function(kernel)
+    if name not in kernel_sources():
+        raise KeyError(f"no kernel file {name!r}; there are {', '.join(kernel_sources())}")
+    token = _substitutes.set(_substitutes.get({}) | {name: Path(file)})
+    try:
+        yield
+    finally:
+        _substitutes.reset(token)
 
 
-@functools.cache
-def _file_of(kernel: str, stems: tuple[str, ...]) -> str:
-    """The file that spells the name out, or is called like its beginning (entries may be stamped out by macros), or else any that has it."""
-    sources = kernel_sources()
-    for stem in sorted(stems, key=lambda s: (f" {kernel}(" not in sources[s].read_text(encoding="utf-8"), not kernel.startswith(s), -len(s))):
-        if kernel in load(sources[stem]).names:
-            return stem
-    raise KeyError(f"no kernel {kernel!r} in {kernel_folder()}")
+def find(kernel: str) -> Kernel:
+    """The entry ``kernel`` of the file that the registry names.
+
+    Raises:
+        KeyError: if there is none of that name.
+    """
+    file = _file_of(kernel)
+    return load(_substitutes.get({}).get(file.stem, file)).get_function(kernel)
+
+
+@functools.lru_cache(4096)
+def _file_of(kernel: str) -> Path:
+    return registry.get(kernel).file

@@ -24,7 +24,7 @@ from .settings import DEBUG, PORTABLE, SANITIZE, switched_on
 
 EXTRA = "pip install 'scratchvgg[emulator]'"
 _ALWAYS = ["-std=c++17", "-fPIC", "-pthread", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-unknown-pragmas"]
-_SANITIZE = [  # calls at every load, store, array index and typed access, answered by kernels/emulator/shadow.cpp: no library of the sanitizer's is linked
+_SANITIZE = [  # calls at every load, store and array index, answered by kernels/emulator/shadow.cpp: no library of the sanitizer's is linked
     "-fsanitize=thread,bounds,alignment", "--param=tsan-instrument-func-entry-exit=0", "--param=tsan-distinguish-volatile=1", "-DEMULATOR_SANITIZE",
 ]
 _KERNEL = ["-fno-gnu-unique", "-fvisibility=hidden"]  # no symbol of one library is ever taken for another's of the same name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from pathlib import Path
 
 from .build import Built, build, cache_folder, closure
@@ -55,11 +56,11 @@ def load(source) -> Module:
         FileNotFoundError: if there is no such file.
         RuntimeError, ImportError, BuildError: see :func:`~scratchvgg.cuda.emulator.build.build`.
     """
-    path = _saved(source) if isinstance(source, str) and "\n" in source else Path(source).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no kernel file {str(path)!r}")
+    path = _saved(source) if isinstance(source, str) and "\n" in source else Path(os.path.abspath(source))
     switches = tuple(setting(name) for name in (SANITIZE, PORTABLE, DEBUG))
     held = _modules.get((path, switches))
+    if held is None and not path.is_file():
+        raise FileNotFoundError(f"no kernel file {str(path)!r}")
     if held is None or held.stamps != _stamps(held.files):
         files = closure(path)
         held = _modules[path, switches] = Module(build(path), files)
@@ -67,7 +68,7 @@ def load(source) -> Module:
 
 
 def _stamps(files) -> list[int]:
-    return [f.stat().st_mtime_ns if f.exists() else 0 for f in files]
+    return [os.stat(f).st_mtime_ns if os.path.exists(f) else 0 for f in files]
 
 
 def _saved(text: str) -> Path:

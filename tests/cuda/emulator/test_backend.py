@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scratchvgg.array import Device, get_backend
+from scratchvgg.cuda import emulator, kernel_sources
 from scratchvgg.cuda.emulator import EmulatorBackend, memory
 
 
@@ -94,3 +95,16 @@ def test_freed_memory_is_forgotten():
     del arrays
     gc.collect()
     assert len(memory._allocations) == before
+
+
+def test_substitutes_of_kernel_files(backend, tmp_path):
+    copy = tmp_path / "edited.cu"
+    copy.write_text('#include "common.cuh"\nextern "C" __global__ void relu_twelve_i32(int* y) { y[threadIdx.x] = 12; }\n')
+    y = backend.zeros((3,), "int32")
+    with emulator.substitute("relu", copy):
+        backend.launch("relu_twelve_i32", (1,), (3,), (y,))
+    assert y.tolist() == [12] * 3
+    with pytest.raises(KeyError, match="no kernel 'relu_twelve_i32' here; there are relu_"):
+        backend.launch("relu_twelve_i32", (1,), (3,), (y,))
+    with pytest.raises(KeyError, match="no kernel file 'conv9'"), emulator.substitute("conv9", kernel_sources()["relu"]):
+        pass

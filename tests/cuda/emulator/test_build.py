@@ -68,8 +68,8 @@ emulator.load({str(file)!r}).get_function("store")((1,), (2,), (y,))
 print(y.tolist())
 """
     root = Path(build.__file__).resolve().parents[3]
-    both = [subprocess.Popen([sys.executable, "-c", code], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True) for _ in range(2)]
+    options = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", code], **options) for _ in range(2)]
     for process in both:
         out, err = process.communicate()
         assert (out, err) == ("[3, 3]\n", "")

@@ -46,9 +46,8 @@ INTEGERS = {
 
 
 def stamp(kind, table):
-    bodies = [f'extern "C" __global__ void {kind}_{i}(const {kind}* from, {kind}* to) {{ const {kind} x = from[threadIdx.x]; to[threadIdx.x] = {e}; }}'
-              for i, e in enumerate(table)]
-    return "\n".join(bodies)
+    head = f"(const {kind}* from, {kind}* to) {{ const {kind} x = from[threadIdx.x]; to[threadIdx.x] ="
+    return "\n".join(f'extern "C" __global__ void {kind}_{i}{head} {expression}; }}' for i, expression in enumerate(table))
 
 
 SOURCE = '#include "common.cuh"\ntypedef unsigned int unsigned32;\n' + stamp("float", FLOATS) + "\n" + stamp("unsigned32", INTEGERS)

@@ -190,9 +190,9 @@ extern "C" __global__ void last_block(const float* x, float* y, float* part, int
 LINE = r"\(\w+\.cu:\d+\)"
 CLEAN = ["clean", "warp_is_enough", "atomics_between_barriers", "copy", "volatile_flag"]
 FINDINGS = {  # kernel: (blocks, message)
-    "read_past_end": (1, rf"^memcheck: kernel read_past_end, block \(0, 0, 0\), thread \(63, 0, 0\): read of 4 bytes 0 bytes past the end of x, .* 256 bytes {LINE}"),
+    "read_past_end": (1, rf"^memcheck: kernel read_past_end, block \(0, 0, 0\), thread \(63, 0, 0\): read of 4 bytes 0 bytes past .* of x, .* {LINE}"),
     "write_before_start": (1, rf"^memcheck: .*thread \(0, 0, 0\): write of 4 bytes 8 bytes before the start of y, which has 256 bytes {LINE}"),
-    "past_dynamic": (1, rf"^memcheck: .*thread \(63, 0, 0\): write of 4 bytes 0 bytes past the end of dynamic shared memory, which has 256 bytes {LINE}"),
+    "past_dynamic": (1, rf"^memcheck: .*thread \(63, 0, 0\): write of 4 bytes 0 bytes past the end of dynamic shared memory, .* 256 bytes {LINE}"),
     "far_away": (1, rf"^memcheck: .*: read of 4 bytes at address 0x\w+ {LINE}, which is in no memory of this launch"),
     "index_of_row": (1, rf"^memcheck: .*thread \(63, 0, 0\): index 16 is outside of the array 'float \[16\]' {LINE}"),
     "index_in_registers": (1, r"^memcheck: .*: index 4 is outside of the array 'float \[4\]'"),
@@ -206,13 +206,13 @@ FINDINGS = {  # kernel: (blocks, message)
     "write_write": (1, rf"^racecheck: .*: write of last at byte 0 of 4 {LINE}, which thread \(0, 0, 0\) has written {LINE}"),
     "warp_is_not_enough": (1, r"^initcheck: .*thread \(31, 0, 0\): read of s"),
     "half_a_warp_is_not_enough": (1, r"^(racecheck|initcheck): .*: read of s"),
-    "blocks_write_one_place": (2, r"^racecheck: .*block \(1, 0, 0\), thread \(0, 0, 0\): write of y at byte 0 .*which block \(0, 0, 0\), thread \(0, 0, 0\) has written"),
-    "block_reads_neighbour": (2, r"^racecheck: .*block \(1, 0, 0\), thread \(0, 0, 0\): read of y at byte 0 .*which block \(0, 0, 0\), .* has written"),
+    "blocks_write_one_place": (2, r"^racecheck: .*block \(1, 0, 0\), thread \(0, 0, 0\): write of y at byte 0 .*block \(0, 0, 0\), .* has written"),
+    "block_reads_neighbour": (2, r"^racecheck: .*block \(1, 0, 0\), thread \(0, 0, 0\): read of y at byte 0 .*block \(0, 0, 0\), .* has written"),
     "plain_and_atomic": (1, r"^racecheck: .*: (read|atomic operation) of count at byte 0 of 4"),
     "divergent": (1, r"^synccheck: .*thread \(32, 0, 0\): divergent barrier"),
     "lanes_missing": (1, r"^synccheck: .*thread \(\d+, 0, 0\): __shfl_xor_sync \(line \d+\) reads lane 30, which takes no part in it"),
     "order_of_sum": (1, r"^ordercheck: kernel order_of_sum: \d+ bytes of y \(float32\[64\]\), the first at \d+, depend on the order"),
-    "copy_not_waited_for": (1, rf"^initcheck: .*: read of s at byte \d+ of 256 {LINE}, which an asynchronous copy fills that has not been waited for"),
+    "copy_not_waited_for": (1, rf"^initcheck: .*: read of s at byte \d+ of 256 {LINE}, which an asynchronous copy fills that has not been"),
     "copy_without_barrier": (1, r"^(racecheck|initcheck): .*: read of s at byte"),
     "copy_past_end": (1, rf"^memcheck: .*thread \(60, 0, 0\): read of 4 bytes 0 bytes past the end of x, which has 256 bytes {LINE}"),
 }
@@ -246,9 +246,9 @@ def test_finding(kernel, backend):
 @pytest.mark.parametrize("kernel", CLEAN)
 def test_no_finding(kernel, backend):
     x, y = run(kernel, backend)
-    expected = {"clean": x[::-1] + np.add.accumulate(x)[-1], "warp_is_enough": x.reshape(2, 32)[:, ::-1].ravel(), "atomics_between_barriers": np.full(64, 64),
-                "copy": x, "volatile_flag": np.ones(64)}[kernel]
-    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    expected = {"clean": x[::-1] + x.sum(), "warp_is_enough": x.reshape(2, 32)[:, ::-1].ravel(), "copy": x}
+    expected |= {"atomics_between_barriers": 64, "volatile_flag": 1}
+    np.testing.assert_allclose(y, np.broadcast_to(expected[kernel], 64), rtol=1e-5)
 
 
 def test_every_kernel_of_the_file_is_tested():
