@@ -4,6 +4,7 @@ from . import transforms
 from .batch_info import BatchInfo
 from .cifar import CIFAR10, CIFAR100
 from .dataset import ArrayDataset, Dataset, Subset, TensorDataset
+from .device_augment import DeviceAugmentation, DeviceLoader
 from .errors import DataError
 from .folder import ImageFolder, read_image
 from .loader import DataLoader
@@ -11,6 +12,6 @@ from .registry import dataset_names, open_dataset, register_dataset
 from .sample import SampleShapes
 
 __all__ = [
-    "CIFAR10", "CIFAR100", "ArrayDataset", "BatchInfo", "DataError", "DataLoader", "Dataset", "ImageFolder", "SampleShapes",
-    "Subset", "TensorDataset", "dataset_names", "open_dataset", "read_image", "register_dataset", "transforms",
+    "CIFAR10", "CIFAR100", "ArrayDataset", "BatchInfo", "DataError", "DataLoader", "Dataset", "DeviceAugmentation", "DeviceLoader", "ImageFolder",
+    "SampleShapes", "Subset", "TensorDataset", "dataset_names", "open_dataset", "read_image", "register_dataset", "transforms",
 ]
