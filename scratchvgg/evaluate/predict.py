@@ -47,14 +47,15 @@ def predict_logits(model, images, tta: str = "none"):
             the same of the images shifted by one pixel along the diagonal, both ways (borders reflected; airbench94's).
 
     Returns:
-        A Tensor (N, classes).
+        A Tensor (N, classes) on the net's device, to which the images are brought.
 
     Raises:
         ValueError: for an unknown ``tta``.
     """
     if tta not in PROTOCOLS:
         raise ValueError(f"tta: expected one of {', '.join(PROTOCOLS)}, got {tta!r}")
-    images = as_tensor(images)
+    images, first = as_tensor(images), next(model.parameters(), None)
+    images = images if first is None else images.to(first.device)
     with evaluation(model):
         return Tensor.wrap(images.backend, PROTOCOLS[tta](model, images))
 

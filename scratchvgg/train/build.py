@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import conv, data, models, optim
-from ..array import Generator
+from ..array import Device, Generator, get_backend
 from ..data import transforms
 from ..nn.normalization import BatchNorm1d, BatchNorm2d
 from .recipe import Recipe, RecipeError, did_you_mean
@@ -103,6 +103,18 @@ def convolutions(recipe: Recipe):
     except ValueError as error:
         raise RecipeError(str(error)) from None
     return contextlib.nullcontext() if recipe.conv is None else conv.using(recipe.conv)
+
+
+def backend(recipe: Recipe):
+    """The backend of the recipe's device.
+
+    Raises:
+        RecipeError: if there is no such device here; the message says what is missing.
+    """
+    try:
+        return get_backend(Device(recipe.device))
+    except RuntimeError as error:
+        raise RecipeError(f"device: {error}") from None
 
 
 def whiten(recipe: Recipe, net, dataset) -> None:

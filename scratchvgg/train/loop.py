@@ -18,6 +18,7 @@ from . import build, checkpoint, curves, diagnose, machine, metrics, schedules
 from .algorithms import PinnedAlgorithms
 from .errors import NonFiniteError, RunError
 from .interrupt import Interrupt
+from .meter import Meter, mean
 from .progress import Rate, clock, reporter
 from .recipe import Recipe
 from .run_folder import RunFolder
@@ -55,7 +56,7 @@ class Trainer:
         plain: plain lines even in a terminal.
 
     Raises:
-        RecipeError: if the recipe asks for what there is not. DataError: if data are missing or damaged.
+        RecipeError: if the recipe asks for what there is not, such as a device. DataError: if data are missing or damaged.
     """
 
     def __init__(self, recipe: Recipe, plain: bool = False):
@@ -63,6 +64,7 @@ class Trainer:
         if recipe.threads is not None:
             set_num_threads(recipe.threads)
         build.convolutions(recipe)
+        self.backend = build.backend(recipe)
         self.train_set, self.test_set = build.datasets(recipe)
         self.loader = DataLoader(
             self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
@@ -74,14 +76,16 @@ class Trainer:
         manual_seed(recipe.seed)
         self.model = build.model(recipe, len(self.train_set.classes))
         build.whiten(recipe, self.model, self.train_set)
+        self.model.to(self.backend.device)
         self.optimizer = build.optimizer(recipe, self.model)
         self.schedule = LambdaLR(self.optimizer, schedules.factor(recipe, self.total_steps))
         self.average = build.average(recipe, self.model, self.total_steps)
         self.algorithms = PinnedAlgorithms()
         self.epoch = self.batch = self.steps = 0
-        self.sums = {"epoch": [0.0, 0, 0], "interval": [0.0, 0, 0]}  # loss · images, right, images
+        self.meter = Meter(self.backend)
         self.lr = self.accuracy = self.best = self.best_epoch = None
         self.seconds, self._started, self._test_seconds = 0.0, time.monotonic(), 0.0
+        self._shown = math.nan, math.nan  # loss and accuracy, as last read
         self.report, self.rate = reporter(self.total_steps, plain), Rate()
         self._plots = recipe.plot
 
@@ -122,11 +126,12 @@ class Trainer:
 
     def step(self, images, labels) -> None:
         """One update from one batch."""
+        images, labels = images.to(self.backend.device), labels.to(self.backend.device)
         before = default_generator.get_state()
         logits = self.model(images)
         loss = self._loss(logits, labels)
-        value = loss.item()
-        if not math.isfinite(value):
+        self.meter.add(loss, logits, labels)
+        if not math.isfinite(value := self.meter.read()):
             default_generator.set_state(before)
             self._stop_non_finite(f"the loss is {value}", diagnose.first_non_finite(self.model, images, labels, self._loss))
         self.optimizer.zero_grad()
@@ -139,36 +144,36 @@ class Trainer:
         if self.average is not None:
             self.average.update()
         self.steps += 1
-        right = int((logits.array.argmax(1) == labels.array).sum())
-        for sums in self.sums.values():
-            sums[0] += value * len(labels)
-            sums[1] += right
-            sums[2] += len(labels)
 
     def _loss(self, logits, labels):
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
     def _after_step(self, images: int) -> None:
         self.rate.add(images)
-        loss, right, count = self.sums["interval"]
-        text = (f"epoch {self.epoch + self.batch / len(self.loader):5.2f}  loss {loss / count:.4f}  accuracy {100 * right / count:5.2f} %  "
+        logs = self.steps % self.recipe.log_every == 0
+        if logs:
+            self.meter.read(now=True)
+        loss, accuracy = self._shown = mean(self.meter.interval) if self.meter.interval[2] else self._shown
+        text = (f"epoch {self.epoch + self.batch / len(self.loader):5.2f}  loss {loss:.4f}  accuracy {100 * accuracy:5.2f} %  "
                 f"lr {self.lr:.4f}  {self.rate.value():,.0f} images/s")
         tests = math.ceil((self.recipe.epochs - self.epoch) / self.recipe.eval_every)
         left = (self.total_steps - self.steps) * self.loader.batch_size / self.rate.value() + tests * self._test_seconds
         self.report.step(self.steps, text, left)
-        if self.steps % self.recipe.log_every == 0:
-            self.log.write("step", step=self.steps, epoch_progress=round(self.epoch + self.batch / len(self.loader), 4), loss=loss / count,
-                           accuracy=right / count, lr=self.lr, images_per_second=round(self.rate.value(), 1), seconds=round(self._elapsed(), 2))
-            self.sums["interval"] = [0.0, 0, 0]
+        if logs:
+            self.log.write("step", step=self.steps, epoch_progress=round(self.epoch + self.batch / len(self.loader), 4), loss=loss,
+                           accuracy=accuracy, lr=self.lr, images_per_second=round(self.rate.value(), 1), seconds=round(self._elapsed(), 2))
+            self.meter.restart("interval")
         self._check_signal()
         every = self.recipe.checkpoint_steps
         if time.monotonic() - self._saved >= self.recipe.checkpoint_seconds or (every and self.steps % every == 0):
             self.save()
 
     def _end_epoch(self) -> None:
-        loss, right, count = self.sums["epoch"]
+        self.meter.read(now=True)
+        loss, accuracy = mean(self.meter.epoch)
         speed, result = self.rate.value(), self.test() if self._tests_now() else None
-        self.epoch, self.batch, self.sums["epoch"] = self.epoch + 1, 0, [0.0, 0, 0]
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.meter.restart("epoch")
         better = result is not None and (self.best is None or result.accuracy > self.best)
         if result is not None:
             self.accuracy = result.accuracy
@@ -176,12 +181,12 @@ class Trainer:
             self.best, self.best_epoch = result.accuracy, self.epoch
         rate = machine.gemm_rate()
         self.log.write(
-            "epoch", epoch=self.epoch, step=self.steps, train_loss=loss / count, train_accuracy=right / count,
+            "epoch", epoch=self.epoch, step=self.steps, train_loss=loss, train_accuracy=accuracy,
             test_loss=result and result.loss, test_accuracy=result and result.accuracy, lr=self.lr, images_per_second=round(speed, 1),
             seconds=round(self._elapsed(), 2), gemm_gflops=round(rate, 1))
         tested = f"test loss {result.loss:.4f}  accuracy {100 * result.accuracy:5.2f} %{' (best)' if better else ''}  " if result else ""
         self.report.message(
-            f"epoch {self.epoch}/{self.recipe.epochs}  train loss {loss / count:.4f}  accuracy {100 * right / count:5.2f} %  {tested}"
+            f"epoch {self.epoch}/{self.recipe.epochs}  train loss {loss:.4f}  accuracy {100 * accuracy:5.2f} %  {tested}"
             f"{speed:,.0f} images/s  {clock(self._elapsed())} elapsed")
         if better:
             self.save(self.folder.best)  # before last.ckpt: a run killed in between does this epoch again
@@ -217,7 +222,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "progress": {
-                "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.sums, "lr": self.lr, "accuracy": self.accuracy,
+                "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.meter.state_dict(), "lr": self.lr, "accuracy": self.accuracy,
                 "best": self.best, "best_epoch": self.best_epoch, "seconds": self._elapsed(), "metrics": self.log.position(),
             },
             "random": {"default": default_generator.get_state(), "loader": self.loader.state_dict()},
@@ -234,7 +239,7 @@ class Trainer:
         """
         ours = self.recipe.to_dict()
         theirs = {**Recipe().to_dict(), **state["recipe"]}  # an older version knew fewer options
-        changed = [key for key in ours if ours[key] != theirs[key]]
+        changed = [key for key in ours if ours[key] != theirs[key] and key != "device"]  # where, not what
         if changed:
             raise RunError(f"{self.folder.last} was made with another recipe: {', '.join(changed)} differ from {self.folder.recipe}")
         set_num_threads(state["threads"])
@@ -244,7 +249,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         progress = state["progress"]
-        self.epoch, self.batch, self.steps, self.sums = progress["epoch"], progress["batch"], progress["step"], progress["sums"]
+        self.epoch, self.batch, self.steps = progress["epoch"], progress["batch"], progress["step"]
+        self.meter.load_state_dict(progress["sums"])
         for name in ("lr", "accuracy", "best", "best_epoch", "seconds"):
             setattr(self, name, progress[name])
         default_generator.set_state(state["random"]["default"])

@@ -81,6 +81,7 @@ class Recipe:
 
     conv: str | None = _option(
         None, "convolution algorithm: auto, tuned, reproducible or a name (default: $SCRATCHVGG_CONV, else auto)", "machine")
+    device: str = _option("cpu", "where to compute: cpu, cuda, cuda:1, or emulator (the CUDA kernels on the CPU: for tiny nets)", "machine")
     threads: int | None = _option(None, "CPU threads (default: the cores this process may use)", "machine", low=1)
     log_every: int = _option(50, "steps between lines of metrics.jsonl", "machine", low=1)
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides the one after each epoch", "machine", low=0.0)

@@ -17,6 +17,7 @@ scratchvgg eval runs/sample-1/last.ckpt             the last one
 scratchvgg eval runs/small-cifar10-1 --tta flip     average over mirror images
 scratchvgg eval runs/small-cifar10-1 --root /data   the data have moved
 scratchvgg eval runs/sample-1 --conv reproducible   plain sums of products in every convolution
+scratchvgg eval runs/sample-1 --device cuda         on a GPU, wherever it was trained
 scratchvgg eval runs/sample-1 --json                for programs
 """
 
@@ -29,6 +30,7 @@ def configure(parser) -> None:
     parser.add_argument("--test-size", type=int, metavar="N", help="use only the first N test images")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's)")
     parser.add_argument("--conv", metavar="NAME", help="convolution algorithm: auto, tuned, reproducible or a name (default: the recipe's)")
+    parser.add_argument("--device", help="where to compute: cpu, cuda, emulator (default: cpu)")
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="show the N commonest confusions (default: 5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -42,8 +44,9 @@ def run(args) -> int:
     path = checkpoint.find(args.checkpoint)
     model, state = checkpoint.load_model(path)
     changes = {"root": args.root, "tta": args.tta, "test_size": args.test_size, "eval_batch_size": args.batch_size, "conv": args.conv,
-               "train_size": 1}
+               "train_size": 1, "device": args.device or "cpu"}
     used = recipe.from_dict(state["recipe"]).replace(**{key: value for key, value in changes.items() if value is not None})
+    model.to(build.backend(used).device)
     about = state["data"]
     dataset = build.datasets(used)[1]
     loader = data.DataLoader(dataset, used.eval_batch_size, seed=0, transform=transforms.Normalize(about["mean"], about["std"]))

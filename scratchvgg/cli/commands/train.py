@@ -34,7 +34,7 @@ def configure(parser) -> None:
 
     parser.usage = "%(prog)s [options]"
     parser.add_argument("--recipe", metavar="NAME|FILE.toml", help="where to start from (default: sample for the built-in set, else small)")
-    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options")
+    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options but --device")
     parser.add_argument("--out", metavar="RUN_DIR", help="the run folder to make (default: runs/RECIPE-DATA-N)")
     parser.add_argument("--list-recipes", action="store_true", help="show the built-in recipes and leave")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a progress bar")
@@ -82,11 +82,12 @@ def run(args) -> int:
         return 0
     changes = {name: value for name, value in vars(args).items() if name in recipes.FIELDS}
     if args.resume is not None:
+        moved = {name: changes.pop(name) for name in ("device",) if name in changes}
         given = [f"--{name.replace('_', '-')}" for name in (*changes, *(n for n in ("recipe", "out") if getattr(args, n)))]
         if given:
             raise CommandError(f"--resume goes on with the run's own recipe and folder; leave out {', '.join(given)}")
         folder = train.open_existing(args.resume)
-        trainer = train.Trainer(folder.read_recipe(), args.plain)
+        trainer = train.Trainer(folder.read_recipe().replace(**moved), args.plain)
     else:
         train.check_free(args.out)
         start = args.recipe or ("sample" if changes.get("data", "sample") == "sample" else "small")
