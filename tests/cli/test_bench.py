@@ -112,7 +112,7 @@ class Mine(Shifted):
 
 @pytest.mark.parametrize(("name", "fault", "status"), [("mine", "", 0), ("spoilt", " * 1.01", 1)])
 def test_a_plugin_is_checked_and_only_a_good_one_measured(capsys, monkeypatch, tmp_path, name, fault, status):
-    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    monkeypatch.setattr(registry, "_ALGORITHMS", registry.snapshot())
     (tmp_path / "my_conv.py").write_text(textwrap.dedent(PLUGIN.format(name=name, fault=fault)))
     found, out, _ = call(capsys, "conv", *TINY, "--plugin", "my_conv.py", "--out", "o", "--no-picture")
     assert found == status
