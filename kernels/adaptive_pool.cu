@@ -7,6 +7,9 @@
 // Each row of a range is added up by itself and then the rows: a mean over a whole plane has W + H roundings in line, not W · H.
 //
 // Legend: N batch, C channels (a ConvShape with K = C), H W input, P Q output, all NHWC.
+//
+// entries: adaptive_avg_pool_*
+// hot: adaptive_avg_pool_*
 #include "common.cuh"
 #include "conv_shape.cuh"
 #include "planes.cuh"

@@ -7,6 +7,8 @@
 // counts. divisor, unless 0, is the count of every window. Backward gathers, as in max_pool.cu.
 //
 // Legend: N batch, C channels (a ConvShape with K = C), H W input, R S window, P Q output, all NHWC.
+//
+// hot: avg_pool_*
 #include "common.cuh"
 #include "conv_shape.cuh"
 #include "planes.cuh"

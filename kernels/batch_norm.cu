@@ -20,6 +20,8 @@
 // With ReLU, backward computes y again from x (the same instruction, so the same bits) to see where it was above 0: cheaper than reading it.
 //
 // Legend: N batch, C channels, H W input, all NHWC; M = N·H·W pixels.
+//
+// hot: batch_norm_*
 #include "common.cuh"
 #include "planes.cuh"
 

@@ -12,6 +12,9 @@
 // double (the gradient of a bias is a sum of up to millions of numbers of either sign).
 //
 // Legend: N batch, C channels, P Q the convolution's output, all NHWC; M = N·P·Q pixels. Odd last rows and columns belong to no window.
+//
+// entries: bias_relu_*, add_lines_*
+// hot: bias_relu_*
 #include "common.cuh"
 #include "planes.cuh"
 

@@ -8,6 +8,8 @@
 // The window reaches n / 2 channels down and (n − 1) / 2 up; channels outside count as 0.
 //
 // Legend: C channels, M pixels (N·H·W), NHWC. A block holds blockDim.y pixels, blockDim.x · LANES = C channels of each.
+//
+// hot: local_response_norm_*
 #include "common.cuh"
 #include "planes.cuh"
 

@@ -8,6 +8,8 @@
 // looks at the windows that see it and adds the gradients of those it won, so no two threads write one place and the order is fixed.
 //
 // Legend: N batch, C channels (a ConvShape with K = C), H W input, R S window, P Q output, all NHWC; R · S <= 256.
+//
+// hot: max_pool_*
 #include "common.cuh"
 #include "conv_shape.cuh"
 #include "planes.cuh"

@@ -4,6 +4,8 @@
 //   (none)  16 bytes a thread, grid-stride: a quarter of the instructions, and memory stays busy with fewer threads
 //
 // y may be x. Elements are numbered in memory order, whatever the layout.
+//
+// hot: relu_forward_*, relu_backward_*
 #include "common.cuh"
 #include "planes.cuh"
 

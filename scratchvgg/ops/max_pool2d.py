@@ -34,7 +34,7 @@ class MaxPool2d(Op):
         else:
             _over_tiles(lambda part, there, here: _maximum(ctx.xp, part, x[there], y[here]), x, windows)
         cut = 0 if ctx.unbatched else slice(None)
-        return (y[cut], _indices(ctx.xp, windows, winner)[cut]) if return_indices else y[cut]
+        return (y[cut], indices_in_plane(ctx.xp, windows, winner)[cut]) if return_indices else y[cut]
 
     @staticmethod
     def backward(ctx, g, *_):
@@ -120,7 +120,7 @@ def _first_inside(xp, windows):
     return axes[0][:, None] * windows.kernel[1] + axes[1]
 
 
-def _indices(xp, windows, winner):
+def indices_in_plane(xp, windows, winner):
     """The winner's place in the H × W plane, int64, as ``return_indices`` asks."""
     k = winner.astype(xp.int64)
     row, column = k // windows.kernel[1], k % windows.kernel[1]
