@@ -26,12 +26,6 @@ def check(problem, dtypes=tuple(SUFFIX), **arrays):
         TypeError: for mixed types or one without a kernel.
     """
     g = problem
-    shapes = {"x": (g.N, g.H, g.W, g.C), "w": (g.K, g.R, g.S, g.C // g.groups), "y": (g.N, g.P, g.Q, g.K)}
-    dtype = next(iter(arrays.values())).dtype
-    for name, array in arrays.items():
-        check_array(name, array, shapes[name[-1]], dtype)
-    if dtype.name not in dtypes:
-        raise TypeError(f"{next(iter(arrays))} is {dtype.name}; there are kernels for {', '.join(dtypes)}")
     sizes = {
         "pixels": g.N * max(g.H * g.W, g.P * g.Q), "numbers in an image": max(g.H * g.W * g.C, g.P * g.Q * g.K),
         "numbers in the filters": g.K * g.R * g.S * (g.C // g.groups),
@@ -39,6 +33,12 @@ def check(problem, dtypes=tuple(SUFFIX), **arrays):
     for what, size in sizes.items():
         if size > _MOST:
             raise ValueError(f"{problem} has {size} {what}; the kernels count up to {_MOST}")
+    shapes = {"x": (g.N, g.H, g.W, g.C), "w": (g.K, g.R, g.S, g.C // g.groups), "y": (g.N, g.P, g.Q, g.K)}
+    dtype = next(iter(arrays.values())).dtype
+    for name, array in arrays.items():
+        check_array(name, array, shapes[name[-1]], dtype)
+    if dtype.name not in dtypes:
+        raise TypeError(f"{next(iter(arrays))} is {dtype.name}; there are kernels for {', '.join(dtypes)}")
     return dtype
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..launch_size import NULL, SUFFIX, THREADS, blocks_for
+from ..registry import Example, example
 from ..structs import conv_shape
+from . import conv_examples as cases
 from .conv_arrays import check, check_array
 
 _ROWS, _COLUMNS, _FILTERS, _DEPTH = 8, 16, 16, 8  # of conv_direct.cu
@@ -71,3 +75,24 @@ def shared_bytes(problem, which: str, itemsize: int) -> int:
     else:
         spans = [(count - 1 + far) // stride + 2 for count, stride, far in zip((_ROWS, _COLUMNS), g.stride, reach, strict=True)]
     return (_DEPTH * spans[0] * spans[1] + g.R * g.S * _DEPTH * _FILTERS) * itemsize
+
+
+@example("conv_direct")
+def examples(backend, rng, size):
+    """All passes, versions and types; large: two small layers (v2 alone: the loops are there to be read)."""
+    chosen = cases.SMALL if size == "small" else {name: replace(cases.VGG[name], N=1) for name in ("conv1_2", "conv5")}
+    for name, g in chosen.items():
+        for dtype in DTYPES if name == "odd" else DTYPES[:1]:
+            for version in ("v1", "v2") if size == "small" else ("v2",):
+                for which, face in (("forward", forward), ("grad_input", grad_input), ("grad_weight", grad_weight)):
+                    yield _example(backend, rng, g, dtype, version, which, face)
+
+
+def _example(backend, rng, g, dtype, version, which, face):
+    a, b, out = cases.operands(backend, rng, g, which, dtype)
+    name = cases.MAKES[which]
+    return Example(
+        f"{which} {g}, {version}, {dtype}", lambda: {name: face(backend, g, a, b, out, version=version)},
+        lambda: {name: cases.reference(g, which, backend.to_numpy(a), backend.to_numpy(b))}, cases.TOLERANCE[dtype],
+        a.nbytes + b.nbytes + out.nbytes, g.operations, f"conv_direct_{which}_{version}_{SUFFIX[dtype]}",
+    )  # fmt: skip

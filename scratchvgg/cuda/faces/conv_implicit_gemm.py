@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..launch_size import NULL, SUFFIX, THREADS, accumulator, blocks_for
+from ..registry import Example, example
 from ..structs import conv_shape
+from . import conv_examples as cases
 from .conv_arrays import SMS, aligned, check, check_array
 
 PASSES = ("forward", "grad_input", "grad_weight")
@@ -69,6 +71,13 @@ def sides(problem, which: str) -> tuple[int, int, int]:
     }[which]
 
 
+def fitting(problem, which: str, dtype: str) -> list[str]:
+    """The versions that can do a problem if arrays are aligned: vectors need channels in fours, and one group."""
+    g = problem
+    fits = g.groups == 1 and g.C % 4 == 0 and (g.K % 4 == 0 or which == "forward")
+    return [version for version in TILES[dtype] if fits or version == "general"]
+
+
 @functools.lru_cache(4096)
 def plan(problem, which: str, dtype: str, vectors: bool = True) -> Plan:
     """The version and the splits that should be fastest. It depends on the problem only, so a sum has one order on every device.
@@ -78,8 +87,7 @@ def plan(problem, which: str, dtype: str, vectors: bool = True) -> Plan:
         vectors: the arrays are aligned for loads of four numbers.
     """
     rows, columns, depth = sides(problem, which)
-    fits = vectors and problem.groups == 1 and (problem.C % 4 == 0) and (problem.K % 4 == 0 or which == "forward")
-    choices = TILES[dtype] if fits else {"general": TILES[dtype]["general"]}
+    choices = {v: TILES[dtype][v] for v in (fitting(problem, which, dtype) if vectors else ["general"])}
     size = rows * columns * problem.groups * (8 if dtype == "float64" else 4)
     plans = [
         Plan(version, splits, _cycles(tile, rows, columns, depth, problem.groups, splits, size))
@@ -236,3 +244,62 @@ def _check_channels(channels, dtype, scale, bias):
     for name, array in (("scale", scale), ("bias", bias)):
         if array is not None:
             check_array(name, array, (channels,), accumulator(dtype))
+
+
+@example("conv_implicit_gemm")
+def examples(backend, rng, size):
+    """All passes, versions and types, splits, and what follows the sum; large: VGG-16's layers in float32."""
+    if size == "large":
+        for title, g in cases.VGG.items():
+            for which in PASSES[: 1 if g.C == 3 else 3]:
+                yield _example(backend, rng, g, "float32", which, plan(g, which, "float32"), f"{title} ")
+        return
+    for name, g in cases.SMALL.items():
+        for which in PASSES:
+            for version in (*(("v1", "v2") if name == "odd" else ()), *fitting(g, which, "float32")):
+                for splits in (1, 3) if name in ("vgg", "odd") and version in ("small", "general") else (1,):
+                    yield _example(backend, rng, g, "float32", which, Plan(version, splits, 0.0))
+    for dtype in ("float64", "float16", "bfloat16"):
+        for which in PASSES:
+            yield _example(backend, rng, cases.SMALL["odd"], dtype, which, Plan("general", 1, 0.0))
+            for version in [v for v in TILES[dtype] if v != "general"]:
+                yield _example(backend, rng, cases.SMALL["vgg"], dtype, which, Plan(version, 1, 0.0))
+    for dtype in TILES:
+        for splits in (1, 2):
+            yield _finished(backend, rng, cases.SMALL["vgg"], dtype, Plan("small", splits, 0.0))
+
+
+def _example(backend, rng, g, dtype, which, how, title=""):
+    a, b, out = cases.operands(backend, rng, g, which, dtype)
+    name, face = cases.MAKES[which], {"forward": forward, "grad_input": grad_input, "grad_weight": grad_weight}[which]
+    if how.version in ("v1", "v2"):
+        run = functools.partial(plain, backend, g, which, how.version, a, b, out)
+    else:
+        run = functools.partial(face, backend, g, a, b, out, plan=how)
+    return Example(
+        f"{which} {title}{g}, {how.version}, {how.splits} splits, {dtype}", lambda: {name: run()},
+        lambda: {name: cases.reference(g, which, backend.to_numpy(a), backend.to_numpy(b))}, cases.TOLERANCE[dtype],
+        a.nbytes + b.nbytes + out.nbytes, g.operations, f"conv_implicit_gemm_{which}_{how.version}_{SUFFIX[dtype]}",
+    )  # fmt: skip
+
+
+def _finished(backend, rng, g, dtype, how):
+    """Scale, bias, ReLU and pool of small whole numbers, which every type adds up exactly: ties are ties."""
+    shapes, kind = g.shapes, cases.dtype_of(dtype)
+    x, w = (backend.asarray(rng.integers(-2, 3, shapes[name]).astype(kind)) for name in "xw")
+    scale, bias = (backend.asarray(rng.integers(-2, 3, g.K).astype(accumulator(kind))) for _ in range(2))
+    shape = g.N, g.P // 2, g.Q // 2, g.K
+    y, winners = backend.empty(shape, dtype), backend.empty(shape, "uint8")
+    options = {"scale": scale, "bias": bias, "relu": True, "pool": True, "winners": winners, "plan": how}
+
+    def expected():
+        sums = cases.reference(g, "forward", backend.to_numpy(x), backend.to_numpy(w)) * backend.to_numpy(scale) + backend.to_numpy(bias)
+        windows = sums[:, : g.P // 2 * 2, : g.Q // 2 * 2].reshape(g.N, g.P // 2, 2, g.Q // 2, 2, g.K).transpose(0, 1, 3, 5, 2, 4)
+        windows = windows.reshape(*shape, 4)
+        return {"y": np.maximum(windows.max(-1), 0), "winners": windows.argmax(-1)}
+
+    return Example(
+        f"forward {g} with scale, bias, ReLU and pool, {how.splits} splits, {dtype}",
+        lambda: {"y": forward(backend, g, x, w, y, **options), "winners": winners}, expected, 1e-15,
+        x.nbytes + w.nbytes + y.nbytes + winners.nbytes, g.operations, f"conv_implicit_gemm_forward_{how.version}_{SUFFIX[dtype]}",
+    )  # fmt: skip

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..launch_size import SUFFIX, THREADS, accumulator, blocks_for
+from ..registry import Example, example
 from ..structs import conv_shape
+from . import conv_examples as cases
 from .conv_arrays import SMS, aligned, check, check_array
 
 _WAVES = 16  # blocks for each multiprocessor: then a thread makes the rest of its rows without dividing
@@ -79,3 +83,40 @@ def _by_column(across, rows, groups):
     height = THREADS // width
     columns = -(-across // width)
     return (columns, min(-(-rows // height), max(1, SMS * _WAVES // (columns * groups)), 65535), groups), (width, height)
+
+
+@example("im2col")
+def examples(backend, rng, size):
+    """Every version and type; large: VGG-16's 3×3 layers, four images of them (the column matrix is nine times the image)."""
+    if size == "large":
+        for name, layer in cases.VGG.items():
+            g = replace(layer, N=4)
+            yield _unfold(backend, rng, g, "float32", None, f"{name}, ")
+            yield _fold(backend, rng, g, "float32", None, f"{name}, ")
+        return
+    for g in cases.SMALL.values():
+        for dtype in SUFFIX:
+            vectors = [""] if g.C // g.groups % (2 if dtype == "float64" else 4) == 0 else []
+            for version in ["v1", "general", *vectors]:
+                yield _unfold(backend, rng, g, dtype, version)
+            for version in ["general", *vectors]:
+                yield _fold(backend, rng, g, dtype, version)
+
+
+def _unfold(backend, rng, g, dtype, version, title=""):
+    x = cases.random(backend, rng, g.shapes["x"], dtype)
+    out = backend.empty((g.groups, g.N * g.P * g.Q, g.depth), accumulator(x.dtype))
+    return Example(
+        f"im2col {title}{g}, {version or 'vector'}, {dtype}", lambda: {"columns": im2col(backend, g, x, out, version=version)},
+        lambda: {"columns": cases.columns(g, backend.to_numpy(x))}, 1e-15, x.nbytes + out.nbytes, 0, f"im2col_{SUFFIX[dtype]}",
+    )  # fmt: skip
+
+
+def _fold(backend, rng, g, dtype, version, title=""):
+    columns = cases.random(backend, rng, (g.groups, g.N * g.P * g.Q, g.depth), accumulator(cases.dtype_of(dtype)).name)
+    out = backend.empty(g.shapes["x"], dtype)
+    return Example(
+        f"col2im {title}{g}, {version or 'vector'}, {dtype}", lambda: {"dx": col2im(backend, g, columns, out, version=version)},
+        lambda: {"dx": cases.scattered(g, np.asarray(backend.to_numpy(columns), np.float64))}, cases.TOLERANCE[dtype],
+        columns.nbytes + out.nbytes, columns.size, f"col2im_{SUFFIX[dtype]}",
+    )  # fmt: skip
