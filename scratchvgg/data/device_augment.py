@@ -103,7 +103,9 @@ class DeviceLoader(DataLoader):
 
     def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, *, device, transform: Callable, seed: int | None = None,
                  generator=None, drop_last: bool = False, dtype=None):
-        super().__init__(dataset, batch_size, shuffle, seed=seed, generator=generator, drop_last=drop_last, transform=transform, prefetch=0, dtype=dtype)
+        super().__init__(
+            dataset, batch_size, shuffle, seed=seed, generator=generator, drop_last=drop_last, transform=transform, prefetch=0, dtype=dtype
+        )
         self.augmentation = DeviceAugmentation(transform, device, self.dtype or "float32")
         self._arrays = None
 

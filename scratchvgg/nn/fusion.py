@@ -4,6 +4,7 @@
     Conv2d – ReLU – MaxPool2d(2)                conv2d_relu with the pool
     Conv2d – BatchNorm2d – ReLU (– MaxPool2d)   the same with a factor per channel, in evaluation and without recording
     BatchNorm2d – ReLU (– MaxPool2d)            batch_norm_relu
+    Linear – ReLU (– Dropout)                   linear_relu, on devices that run CUDA kernels
 
 Values and gradients are those of the layers alone (up to rounding where a batch norm takes part). A run stays unfused where somebody
 looks at its inside: a module with hooks or a ``forward`` of its own, a subclass, anomaly mode. Interceptors see one operation
@@ -20,8 +21,11 @@ from contextvars import ContextVar
 from ..autograd import Tensor, is_anomaly_enabled, is_grad_enabled
 from ..ops.batch_norm_act import batch_norm_relu
 from ..ops.conv2d_act import conv2d_norm_relu, conv2d_relu
+from ..ops.device.linear import linear_relu
 from .activation import ReLU
 from .conv import Conv2d
+from .dropout import Dropout
+from .linear import Linear
 from .module import Module
 from .normalization import BatchNorm2d
 from .pooling import MaxPool2d
@@ -75,7 +79,8 @@ def _longest():
 
 def _fused(modules, input):
     """(result, how many modules it took) of the longest run that a rule does, or (None, 0)."""
-    if not (isinstance(input, Tensor) and input.ndim == 4 and input.dtype.is_floating_point and input.dtype.itemsize >= 4):
+    dimensions = 2 if type(modules[0]) is Linear else 4
+    if not (isinstance(input, Tensor) and input.ndim == dimensions and input.dtype.is_floating_point and input.dtype.itemsize >= 4):
         return None, 0  # 16-bit convolutions round before they compare
     for length in range(len(modules), 1, -1):
         rule = _PATTERNS.get(tuple(map(type, modules[:length])))
@@ -129,6 +134,16 @@ def _norm_relu(input, norm, relu, pool=None):
     if pool is not None and not _halves(pool):
         return None
     return batch_norm_relu(*norm.arguments(input), pool=pool is not None)
+
+
+@pattern(Linear, ReLU)
+@pattern(Linear, ReLU, Dropout)
+def _linear_relu(input, linear, relu, dropout=None):
+    tensors = [t for t in (linear.weight, linear.bias) if t is not None]
+    plain = all(t.dtype is input.dtype and t.backend is input.backend for t in tensors)
+    if not (input.backend.runs_kernels and plain and input.shape[1] == linear.in_features) or (dropout is not None and dropout.inplace):
+        return None
+    return linear_relu(input, linear.weight, linear.bias, dropout.p if dropout is not None and dropout.training else 0.0)
 
 
 def _arguments(conv):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scratchvgg.array import Device, Generator, get_backend
-from scratchvgg.data import ArrayDataset, BatchInfo, DataLoader, DeviceAugmentation, DeviceLoader, Subset, TensorDataset
+from scratchvgg.data import ArrayDataset, DataLoader, DeviceAugmentation, DeviceLoader, Subset, TensorDataset
 from scratchvgg.data.transforms import (
     AlternatingFlip,
     ColorJitter,
