@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -52,10 +53,10 @@ def build(source: Path) -> Built:
         BuildError: if g++ finds errors.
     """
     sanitized = switched_on(SANITIZE)
-    runtime = _runtime()
+    scheduler = runtime()
     flags = [*_ALWAYS, *_KERNEL, *_optimisation(sanitized), *_search(), "-include", "emulator/entry.h"]
     flags += _SANITIZE if sanitized else []
-    key = _key(flags, closure(source), runtime.name)
+    key = _key(flags, closure(source), scheduler.name)
     library = cache_folder() / f"{source.stem}-{key}.so"
     names = library.with_suffix(".json")
     if not library.exists():
@@ -65,7 +66,7 @@ def build(source: Path) -> Built:
             lines = [f'#include "{source}"', *(f"EMULATOR_ENTRY({name})" for name in found)]
             main.write_text("\n".join(lines) + "\n", encoding="utf-8")
             _run([*flags, "-c", str(main), "-o", str(bench / "main.o")], source)
-            link = ["-shared", str(bench / "main.o"), f"-L{runtime.parent}", f"-l:{runtime.name}", "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]
+            link = ["-shared", str(bench / "main.o"), f"-L{scheduler.parent}", f"-l:{scheduler.name}", "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"]
             _run([*link, "-o", str(bench / "out.so")], source)
             (bench / "out.json").write_text(json.dumps(found), encoding="utf-8")
             os.replace(bench / "out.json", names)
@@ -129,7 +130,8 @@ def compiler() -> tuple[str, str]:
     return path, subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def _runtime() -> Path:
+def runtime() -> Path:
+    """The library of ``kernels/emulator/*.cpp``, made now if it is not in the cache. Raises what :func:`build` raises."""
     folder = kernel_folder() / "emulator"
     sources = sorted(folder.glob("*.cpp"))
     flags = [*_ALWAYS, "-shared", "-O2", "-g1", "-Wall"]
@@ -144,13 +146,13 @@ def _runtime() -> Path:
 
 def _optimisation(sanitized: bool) -> list[str]:
     if switched_on(DEBUG):
-        return ["-O0", "-g", "-gdwarf-4"]
+        return ["-O0", "-g3", "-gdwarf-4"]  # with macros: the debugger knows threadIdx
     return ["-O1", "-g1", "-gdwarf-4", "-fno-tree-vectorize"] if sanitized else ["-O2", "-g1"]
 
 
 def _search() -> list[str]:
     headers = cuda_headers()
-    return [f"-I{kernel_folder()}", *([f"-isystem{headers}"] if headers else [])]
+    return [f"-I{kernel_folder()}", *([f"-isystem{headers}", f"-isystem{headers / 'cccl'}"] if headers else [])]
 
 
 def _key(flags, files, *more) -> str:
@@ -173,6 +175,6 @@ def _run(arguments: list[str], source: Path) -> str:
     done = subprocess.run([compiler()[0], *arguments], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout
-    if "cuda_fp16.h" in done.stderr or "cuda_bf16.h" in done.stderr:
+    if re.search(r"(cuda_fp16\.h|cuda_bf16\.h|nv/target): No such file", done.stderr):
         raise ImportError(f"{source.name} uses CUDA's 16-bit types, whose headers are not installed: {EXTRA}, or set CUDA_HOME to a CUDA toolkit")
     raise BuildError(f"g++ cannot compile {source}:\n{done.stderr.strip()}")

@@ -1,6 +1,7 @@
 """Libraries: made once, made again when anything they are made of changes, whole or not there, and clear messages when they cannot be."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ SOURCE = '#include "common.cuh"\n#include "value.cuh"\nextern "C" __global__ voi
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty cache folder."""
+    """A cache folder with the runtime in it, which takes seconds to compile, and nothing else."""
+    runtime = build.runtime()
+    (tmp_path / "home" / "emulator").mkdir(parents=True)
+    shutil.copy(runtime, tmp_path / "home" / "emulator")
     monkeypatch.setenv("SCRATCHVGG_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

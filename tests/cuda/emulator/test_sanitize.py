@@ -190,7 +190,7 @@ extern "C" __global__ void last_block(const float* x, float* y, float* part, int
 LINE = r"\(\w+\.cu:\d+\)"
 CLEAN = ["clean", "warp_is_enough", "atomics_between_barriers", "copy", "volatile_flag"]
 FINDINGS = {  # kernel: (blocks, message)
-    "read_past_end": (1, rf"^memcheck: kernel read_past_end, block \(0, 0, 0\), thread \(63, 0, 0\): read of 4 bytes 0 bytes past .* of x, .* {LINE}"),
+    "read_past_end": (1, rf"^memcheck: kernel read_past_end, block \(0, 0, 0\), thread \(63, 0, 0\): read of 4 bytes 0 bytes past .* x, .* {LINE}"),
     "write_before_start": (1, rf"^memcheck: .*thread \(0, 0, 0\): write of 4 bytes 8 bytes before the start of y, which has 256 bytes {LINE}"),
     "past_dynamic": (1, rf"^memcheck: .*thread \(63, 0, 0\): write of 4 bytes 0 bytes past the end of dynamic shared memory, .* 256 bytes {LINE}"),
     "far_away": (1, rf"^memcheck: .*: read of 4 bytes at address 0x\w+ {LINE}, which is in no memory of this launch"),
