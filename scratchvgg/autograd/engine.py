@@ -238,9 +238,11 @@ def _root_gradient(tensor, gradient):
     if gradient is None:
         if tensor.array.size != 1:
             raise RuntimeError(f"backward: grad can be implicitly created only for scalar outputs, this one has shape {tuple(tensor.shape)}")
-        return tensor.backend.xp.ones_like(tensor.array)
+        with tensor.backend.quiet():
+            return tensor.backend.xp.ones_like(tensor.array)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"backward: gradient must be a Tensor or None, got {type(gradient).__name__}")
     if gradient.shape != tensor.shape:
         raise RuntimeError(f"backward: the gradient has shape {tuple(gradient.shape)}, the tensor {tuple(tensor.shape)}")
-    return gradient.array.astype(tensor.array.dtype, copy=False)
+    with tensor.backend.quiet():
+        return gradient.array.astype(tensor.array.dtype, copy=False)

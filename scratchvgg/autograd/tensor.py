@@ -191,9 +191,10 @@ class Tensor(TensorMethods):
     def adopt(self, result: Tensor) -> Tensor:
         """Finish an in-place operation: take over the value and the history of ``result`` and return self."""
         if result.array is not self.array:
-            if result._node is not None and result._node.ctx is not None:
-                result._node.ctx.part_from(self.array)
-            self.array[...] = result.array
+            with self.backend.quiet():
+                if result._node is not None and result._node.ctx is not None:
+                    result._node.ctx.part_from(self.array)
+                self.array[...] = result.array
             self.version.value += 1
         if result._requires_grad and state.grad:
             self.version.rewritten += 1

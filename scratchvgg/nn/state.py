@@ -63,7 +63,8 @@ def load(module, state_dict, strict: bool = True, assign: bool = False) -> Incom
         if assign:
             setattr(owner, name, Parameter(value, mine.requires_grad) if isinstance(mine, Parameter) else value.detach())
         else:
-            mine.array[...] = mine.backend.asarray(value.backend.to_numpy(value.array))
+            with mine.backend.quiet():
+                mine.array[...] = mine.backend.asarray(value.array if value.backend.xp is mine.backend.xp else value.backend.to_numpy(value.array))
             mine.version.value += 1
     return IncompatibleKeys(missing, unexpected)
 

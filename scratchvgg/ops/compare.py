@@ -93,7 +93,7 @@ def equal(input, other) -> bool:
     check_tensor("equal", "input", input)
     check_tensor("equal", "other", other)
     check_same_device("equal", input, other)
-    return input.shape == other.shape and bool((input.array == other.array).all())
+    return input.shape == other.shape and bool((input.detach() == other.detach()).all())
 
 
 @ops.register
@@ -119,4 +119,4 @@ def isclose(input, other, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: boo
 @ops.register
 def allclose(input, other, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """True if every element :func:`isclose`."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..array import CPU, Device, as_dtype, default_generator, get_backend, get_default_dtype
 from ..array.dtypes import number_dtype
 from ..autograd import Tensor, ops
@@ -68,7 +70,8 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad: bool = Fal
     fill_value = fill_value.item() if isinstance(fill_value, Tensor) else plain_number(fill_value)
     backend, shape = _backend(device), _shape("full", (size,))
     out = backend.empty(shape, number_dtype(fill_value) if dtype is None else dtype)
-    out[...] = fill_value
+    with backend.quiet():
+        out[...] = fill_value
     return _finish(backend, out, requires_grad)
 
 
@@ -89,8 +92,9 @@ def arange(start=0, end=None, step=1, *, dtype=None, device=None, requires_grad:
         dtype = get_default_dtype() if any(isinstance(v, float) for v in (start, end, step)) else "int64"
     backend = _backend(device)
     count = math.ceil((end - start) / step)
-    values = start + backend.xp.arange(count) * step  # int64, or float64 rounded once
-    return _finish(backend, values.astype(as_dtype(dtype).numpy), requires_grad)
+    with backend.quiet():
+        values = start + backend.xp.arange(count) * step  # int64, or float64 rounded once
+        return _finish(backend, values.astype(as_dtype(dtype).numpy), requires_grad)
 
 
 @ops.register
@@ -103,8 +107,9 @@ def linspace(start, end, steps: int, *, dtype=None, device=None, requires_grad: 
     if steps < 0:
         raise RuntimeError(f"linspace: steps must not be negative, got {steps}")
     backend = _backend(device)
-    values = backend.xp.linspace(float(start), float(end), steps)
-    return _finish(backend, values.astype(as_dtype(dtype or get_default_dtype()).numpy), requires_grad)
+    with backend.quiet():
+        values = backend.xp.linspace(float(start), float(end), steps)
+        return _finish(backend, values.astype(as_dtype(dtype or get_default_dtype()).numpy), requires_grad)
 
 
 @ops.register
@@ -112,7 +117,8 @@ def eye(n: int, m: int | None = None, *, dtype=None, device=None, requires_grad:
     """n × m (by default n × n) with ones on the diagonal."""
     shape = _shape("eye", (n, n if m is None else m))
     backend = _backend(device)
-    return _finish(backend, backend.xp.eye(*shape, dtype=as_dtype(dtype or get_default_dtype()).numpy), requires_grad)
+    with backend.quiet():
+        return _finish(backend, backend.xp.eye(*shape, dtype=as_dtype(dtype or get_default_dtype()).numpy), requires_grad)
 
 
 @ops.register
@@ -142,7 +148,8 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
         raise TypeError("randint: missing the size")
     backend, generator = _backend(device), generator or default_generator
     drawn = draws.integers(backend, generator, int(low), int(high), _shape("randint", (size,)))
-    return _finish(backend, drawn.astype(as_dtype(dtype or "int64").numpy, copy=False), requires_grad)
+    with backend.quiet():
+        return _finish(backend, drawn.astype(as_dtype(dtype or "int64").numpy, copy=False), requires_grad)
 
 
 @ops.register
@@ -150,7 +157,7 @@ def randperm(n: int, *, generator=None, dtype=None, device=None):
     """The numbers 0 … n − 1 in random order, int64 by default."""
     (n,) = _shape("randperm", (n,))
     backend, generator = _backend(device), generator or default_generator
-    return _finish(backend, backend.asarray(generator.permutation(n)).astype(as_dtype(dtype or "int64").numpy, copy=False), False)
+    return _finish(backend, backend.asarray(generator.permutation(n), dtype or "int64"), False)
 
 
 # ---- like another tensor: its shape, memory order, dtype and device unless given -----------------------------------------
@@ -165,22 +172,29 @@ def _like(name, input, dtype, device, requires_grad, memory_format):
         layout = "channels_last" if memory_format.name == "channels_last" else "contiguous"
         array = backend.empty(input.shape, dtype, layout)
     else:
-        array = backend.xp.empty_like(input.array, dtype=dtype.numpy)
-    return array, lambda: _finish(backend, array, requires_grad)
+        array = empty_like_array(backend, input.array, dtype)
+    return backend, array, lambda: _finish(backend, array, requires_grad)
+
+
+def empty_like_array(backend, array, dtype):
+    """An uninitialised array of the backend in the shape and memory order of ``array``, which may lie on another device."""
+    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    return backend.empty([array.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes).tolist())
 
 
 @ops.register
 def empty_like(input, *, dtype=None, device=None, requires_grad: bool = False, memory_format=None):
     """Uninitialised, like ``input``."""
-    _, finish = _like("empty_like", input, dtype, device, requires_grad, memory_format)
+    *_, finish = _like("empty_like", input, dtype, device, requires_grad, memory_format)
     return finish()
 
 
 @ops.register
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad: bool = False, memory_format=None):
     """Full of one number, like ``input``."""
-    array, finish = _like("full_like", input, dtype, device, requires_grad, memory_format)
-    array[...] = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    backend, array, finish = _like("full_like", input, dtype, device, requires_grad, memory_format)
+    with backend.quiet():
+        array[...] = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     return finish()
 
 
@@ -212,16 +226,16 @@ def randn_like(input, *, generator=None, dtype=None, device=None, requires_grad:
 def randint_like(input, low, high=None, *, generator=None, dtype=None, device=None, requires_grad: bool = False, memory_format=None):
     """Integers in [low, high) (or [0, low)), like ``input``."""
     low, high = (0, low) if high is None else (low, high)
-    array, finish = _like("randint_like", input, dtype, device, requires_grad, memory_format)
-    backend = input.backend if device is None else _backend(device)
-    array[...] = draws.integers(backend, generator or default_generator, int(low), int(high), array.shape)
+    backend, array, finish = _like("randint_like", input, dtype, device, requires_grad, memory_format)
+    with backend.quiet():
+        array[...] = draws.integers(backend, generator or default_generator, int(low), int(high), array.shape)
     return finish()
 
 
 def _random_like(name, fill, input, generator, dtype, device, requires_grad, memory_format):
     if not (as_dtype(dtype) if dtype is not None else input.dtype).is_floating_point:
         raise NotImplementedError(f"{name}: needs a floating point dtype, got {input.dtype if dtype is None else as_dtype(dtype)}")
-    _, finish = _like(name, input, dtype, device, False, memory_format)
+    *_, finish = _like(name, input, dtype, device, False, memory_format)
     return getattr(ops, fill)(finish(), generator=generator).requires_grad_(requires_grad)
 
 
@@ -241,7 +255,8 @@ def _triangle(name, input, mask):
     check_tensor(name, "input", input)
     if input.ndim < 2:
         raise RuntimeError(f"{name}: expected at least 2 dimensions, got {input.ndim}")
-    kept = Tensor.wrap(input.backend, mask(input.backend.xp, *input.shape[-2:]))
+    with input.backend.quiet():
+        kept = Tensor.wrap(input.backend, mask(input.backend.xp, *input.shape[-2:]))
     return ops.masked_fill(input, ~kept, 0)
 
 

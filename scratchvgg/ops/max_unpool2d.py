@@ -56,7 +56,7 @@ def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_siz
     size = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(input.shape[-2:], stride, padding, kernel, strict=True))
     if output_size is not None:
         size = _asked(size, stride, tuple(output_size))
-    if indices.array.size and not 0 <= indices.array.min() <= indices.array.max() < size[0] * size[1]:
+    if bool(((indices < 0) | (indices >= size[0] * size[1])).any()):
         raise RuntimeError(f"max_unpool2d: found an index outside the output of {size[0]}x{size[1]}")
     return MaxUnpool2d.apply(input, indices, size)
 

@@ -38,9 +38,10 @@ def one_hot(tensor, num_classes: int = -1):
         if num_classes < 1:
             raise RuntimeError(f"one_hot: cannot tell the number of classes of an empty tensor, got num_classes={num_classes}")
         return OneHot.apply(tensor, num_classes)
-    if classes.min() < 0:
-        raise RuntimeError(f"one_hot: class numbers must not be negative, got {int(classes.min())}")
-    largest = int(classes.max())
+    with tensor.backend.quiet():
+        smallest, largest = int(classes.min()), int(classes.max())
+    if smallest < 0:
+        raise RuntimeError(f"one_hot: class numbers must not be negative, got {smallest}")
     if num_classes == -1:
         num_classes = largest + 1
     if num_classes < 1 or largest >= num_classes:

@@ -8,7 +8,7 @@ from ..array import default_generator
 from ..array.dtypes import float32
 from ..autograd import Op, Tensor, ops
 from . import draws
-from .common import check_tensor
+from .common import check_same_device, check_tensor
 
 
 class Overwrite(Op):
@@ -116,7 +116,9 @@ def bernoulli_(input, p=0.5, *, generator=None):
     chance = p.detach().array if isinstance(p, Tensor) else p
     if not isinstance(p, Tensor) and not (0 <= p <= 1 and math.isfinite(p)):
         raise RuntimeError(f"bernoulli_: p must be in [0, 1], got {p}")
-    if isinstance(p, Tensor) and not bool(((chance >= 0) & (chance <= 1)).all()):
+    if isinstance(p, Tensor):
+        check_same_device("bernoulli_", input, p)
+    if isinstance(p, Tensor) and not bool(((p.detach() >= 0) & (p.detach() <= 1)).all()):
         raise RuntimeError("bernoulli_: every p must be in [0, 1]")
 
     def write(x):

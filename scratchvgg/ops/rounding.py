@@ -85,7 +85,7 @@ def _quotient(name, a, b):
     kind = next(o.dtype for o in (a, b) if isinstance(o, Tensor))
     if kind.name == "bool":
         raise RuntimeError(f"{name}: not defined for bools")
-    if not kind.is_floating_point and not (b.array.all() if isinstance(b, Tensor) else b):
+    if not kind.is_floating_point and not (ops.all(b) if isinstance(b, Tensor) else b):
         raise RuntimeError(f"{name}: ZeroDivisionError: integer division by 0")
     return a, b
 

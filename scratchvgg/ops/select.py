@@ -208,7 +208,8 @@ def index_select(input, dim: int, index):
 
 
 def _check_bounds(name, index, size, error):
-    low, high = (int(index.array.min()), int(index.array.max())) if index.array.size else (0, -1)
+    with index.backend.quiet():
+        low, high = (int(index.array.min()), int(index.array.max())) if index.array.size else (0, -1)
     if low < 0 or high >= size:
         raise error(f"{name}: index {low if low < 0 else high} is out of bounds for a dimension of size {size}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..autograd import Op, Tensor, ops
-from .common import check_tensor, normalize_dim
+from .common import check_same_device, check_tensor, normalize_dim
 
 SortResult = namedtuple("sort", ["values", "indices"])
 TopkResult = namedtuple("topk", ["values", "indices"])
@@ -78,7 +78,8 @@ def unique(input, sorted: bool = True, return_inverse: bool = False, return_coun
     """
     check_tensor("unique", "input", input)
     xp = input.backend.xp
-    values, inverse, counts = xp.unique(input.array, return_inverse=True, return_counts=True, equal_nan=False)
+    with input.backend.quiet():
+        values, inverse, counts = xp.unique(input.array, return_inverse=True, return_counts=True, equal_nan=False)
     found = [values] + [inverse.reshape(input.array.shape)] * bool(return_inverse) + [counts] * bool(return_counts)
     answer = tuple(Tensor.wrap(input.backend, f) for f in found)
     return answer if len(answer) > 1 else answer[0]
@@ -92,14 +93,16 @@ def bincount(input, weights=None, minlength: int = 0):
         RuntimeError: unless ``input`` is one-dimensional, of integers, none negative; for weights of another shape.
     """
     check_tensor("bincount", "input", input)
-    if input.ndim != 1 or input.dtype.category != 1 or (input.array.size and input.array.min() < 0):
+    if input.ndim != 1 or input.dtype.category != 1 or bool((input < 0).any()):
         raise RuntimeError(f"bincount: expected non-negative integers in one dimension, got {input.dtype} of shape {tuple(input.shape)}")
     if minlength < 0:
         raise RuntimeError(f"bincount: minlength must not be negative, got {minlength}")
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError(f"bincount: weights of shape {tuple(weights.shape)} for input of shape {tuple(input.shape)}")
+    check_same_device("bincount", input, weights)
     xp = input.backend.xp
-    if weights is None:
-        return Tensor.wrap(input.backend, xp.bincount(input.array, minlength=minlength).astype(xp.int64, copy=False))
-    counted = xp.bincount(input.array, weights.detach().array, minlength)
-    return Tensor.wrap(input.backend, counted.astype(xp.float32 if weights.dtype.name == "float32" else xp.float64, copy=False))
+    with input.backend.quiet():
+        if weights is None:
+            return Tensor.wrap(input.backend, xp.bincount(input.array, minlength=minlength).astype(xp.int64, copy=False))
+        counted = xp.bincount(input.array, weights.detach().array, minlength)
+        return Tensor.wrap(input.backend, counted.astype(xp.float32 if weights.dtype.name == "float32" else xp.float64, copy=False))

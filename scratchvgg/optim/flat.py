@@ -127,7 +127,8 @@ class FlatSGD:
         for kind, groups in kinds.items():
             parameters = [p for group in groups for p in group]
             if all(id(p) in have for p in parameters) and self._takes(*kind, groups):
-                self._pack(kind, groups).step()
+                with kind[0].quiet():
+                    self._pack(kind, groups).step()
                 done |= {id(p) for p in parameters}
         return [(group, p) for group, p in work if id(p) not in done]
 

@@ -69,7 +69,8 @@ class Optimizer:
                 p.grad = None
             elif p.grad is not None:
                 p.grad.detach_()
-                p.grad.array[...] = 0
+                with p.backend.quiet():
+                    p.grad.array[...] = 0
                 p.grad.version.value += 1
 
     def plan(self, group: dict, parameter: Tensor) -> tuple[Callable, tuple]:
@@ -160,7 +161,8 @@ class Optimizer:
         """The state ``name`` of a parameter as an array like it, made of zeros on first use."""
         state = self.state[parameter]
         if state.get(name) is None:
-            state[name] = Tensor.wrap(parameter.backend, parameter.backend.xp.zeros_like(parameter.array))
+            with parameter.backend.quiet():
+                state[name] = Tensor.wrap(parameter.backend, parameter.backend.xp.zeros_like(parameter.array))
         return state[name].array
 
     def __repr__(self):
@@ -226,6 +228,7 @@ def _like(parameter, name, value):
     array = as_array(backend, value)
     if name == "step" or array.shape != parameter.array.shape:
         return Tensor.wrap(backend, array.copy("K"))
-    fresh = parameter.backend.xp.empty_like(parameter.array)
-    fresh[...] = array
+    with parameter.backend.quiet():
+        fresh = parameter.backend.xp.empty_like(parameter.array)
+        fresh[...] = array
     return Tensor.wrap(parameter.backend, fresh)

@@ -2,8 +2,8 @@
 
 Refused: names and arguments that CuPy has not; arrays of the host beside arrays of the device (they must be moved first); conversion to a host
 array without ``get``; arrays of a GPU that is not the current one; writing into memory that the same launch reads at other places (NumPy copies
-it first, a GPU races). A wait for the GPU (``item``, ``bool``, ``get``, masks as indices …) is noted in :data:`waits`; inside :func:`no_waits`, and while
-a graph is recorded, it is an error.
+it first, a GPU races). A wait for the GPU (``item``, ``bool``, ``get``, masks as indices …) is noted in :data:`waits`; inside :func:`no_waits`,
+and while a graph is recorded, it is an error.
 """
 
 from __future__ import annotations
@@ -193,9 +193,11 @@ class DeviceArray:
         def call(*args, **options):
             if extra := {"where", "initial", "mean", "casting"} & set(options) - ({"casting"} if name == "astype" else set()):
                 raise Refused(f"ndarray.{name} takes no {', '.join(sorted(extra))} in CuPy")
-            host(self, f"ndarray.{name}")
             out = options.get("out")
             result = method(*host(args, f"ndarray.{name}"), **{k: host(v, f"ndarray.{name}") for k, v in options.items()})
+            if out is None and isinstance(result, np.ndarray) and np.may_share_memory(result, self.held):
+                return self._view(result)
+            host(self, f"ndarray.{name}")
             return device(result) if out is None else out
 
         return call
