@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .planes import flat, over_rows, pixels, suffix, width
+from .planes import entry_of, flat, over_rows, pixels, width
 from .pool_shape import pool_shape
 
 
@@ -46,5 +46,5 @@ def pool_pass(backend, name, argument, source, size, rest, version):
     if target.size:
         naive = v == 1 or version == "naive"
         grid, block = flat(target.size) if naive else over_rows(c, v, n * size[0], size[1])
-        backend.launch(f"{name}{'_naive' if naive else ''}_{suffix(source)}", grid, block, (source, target, *rest))
+        backend.launch(entry_of(f"{name}{'_naive' if naive else ''}", source), grid, block, (source, target, *rest))
     return target

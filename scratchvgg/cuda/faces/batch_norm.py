@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .planes import NOTHING, SUFFIX, check_channels, check_same, flat, over_channels, over_lines, over_rows, suffix, wide, width
+from ..launch_size import NULL, SUFFIX, accumulator
+from .planes import check_channels, check_same, entry_of, flat, over_channels, over_lines, over_rows, width
 from .planes import version as version_of
 
 
@@ -17,7 +18,7 @@ class Line(NamedTuple):
     """What a channel needs, made by :func:`batch_statistics` or :func:`running_statistics`.
 
     Attributes:
-        line: (3, C) of the wide type: centre, scale, shift of y = (x − centre) · scale + shift.
+        line: (3, C) of the type that sums are kept in: centre, scale, shift of y = (x − centre) · scale + shift.
         kept: (2, C) float64: mean − centre and 1 / √(variance + eps).
     """
 
@@ -31,7 +32,7 @@ def batch_statistics(
     """The :class:`Line` of the batch ``x`` (M, C); the running statistics move by ``momentum`` (the variance unbiased).
 
     Args:
-        weight, bias, running_mean, running_var: (C,) of the wide type, contiguous, or None.
+        weight, bias, running_mean, running_var: (C,) of the type that sums are kept in, contiguous, or None.
         version: "naive", "scalar" or "vector"; None takes the fastest that can.
 
     Raises:
@@ -49,7 +50,7 @@ def batch_statistics(
         grid, block = over_lines(c, v, m, summing=True)
     lines = grid[1]
     partial = backend.workspace("batch_norm.partial", (3, lines, c), "float64")
-    backend.launch(f"batch_norm_statistics{middle}_{suffix(x)}", grid, block, (x, partial, np.int64(m), np.int32(c)))
+    backend.launch(entry_of(f"batch_norm_statistics{middle}", x), grid, block, (x, partial, np.int64(m), np.int32(c)))
     out = _new_line(backend, c, x.dtype)
     vectors = map(_or_nothing, (weight, bias, running_mean, running_var))
     arguments = partial, np.int32(lines), np.float64(eps), np.float64(momentum), *vectors, *out, np.int32(c)
@@ -58,7 +59,7 @@ def batch_statistics(
 
 
 def running_statistics(backend, mean, var, eps: float, dtype, weight=None, bias=None) -> Line:
-    """The :class:`Line` of evaluation on inputs of ``dtype``; all vectors (C,) of the wide type, contiguous; weight and bias may be None."""
+    """The :class:`Line` of evaluation on inputs of ``dtype``; vectors as for :func:`batch_statistics`."""
     (c,) = mean.shape
     for name, vector in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
         check_channels(name, vector, c, np.dtype(dtype))
@@ -75,7 +76,7 @@ def normalise(backend, x, line: Line, relu: bool = False, version: str | None = 
     if x.size:
         v, middle = _version(version, width(backend, c, x, y))
         arguments = x, line.line, y, np.int32(relu), np.int64(m), np.int32(c)
-        backend.launch(f"batch_norm_apply{middle}_{suffix(x)}", *over_lines(c, v, m), arguments)
+        backend.launch(entry_of(f"batch_norm_apply{middle}", x), *over_lines(c, v, m), arguments)
     return y
 
 
@@ -91,7 +92,7 @@ def normalise_pool(backend, x, line: Line, winners: bool = True, version: str | 
     places = backend.empty((n, h // 2, w // 2, c // 4 if v > 1 else c), "uint8") if winners else None
     if y.size:
         arguments = x, line.line, y, _or_nothing(places), *map(np.int32, (n, h, w, c))
-        backend.launch(f"batch_norm_apply_pool{middle}_{suffix(x)}", *over_rows(c, v, n * (h // 2), w // 2), arguments)
+        backend.launch(entry_of(f"batch_norm_apply_pool{middle}", x), *over_rows(c, v, n * (h // 2), w // 2), arguments)
     return y, places
 
 
@@ -100,11 +101,11 @@ def batch_norm_backward(backend, x, g, line: Line, weight, training: bool, relu:
 
     Args:
         x, g: (M, C).
-        weight: (C,) of the wide type, or None.
+        weight: (C,) of the type that sums are kept in, or None.
         training: the statistics came from this batch.
 
     Returns:
-        (M, C), or None unless ``needs_x``; (C,) and (C,) of the wide type.
+        (M, C), or None unless ``needs_x``; (C,) and (C,) of the type that sums are kept in.
     """
     m, c = _check_matrix("x", x)
     _check_matrix("g", g)
@@ -113,13 +114,13 @@ def batch_norm_backward(backend, x, g, line: Line, weight, training: bool, relu:
     grid, block = over_lines(c, v, m, summing=True)
     partial = _partial(backend, grid, c)
     lengths = np.int64(m), np.int32(c)
-    backend.launch(f"batch_norm_sums{middle}_{suffix(x)}", grid, block, (x, g, line.line, partial, np.int32(relu), *lengths))
+    backend.launch(entry_of(f"batch_norm_sums{middle}", x), grid, block, (x, g, line.line, partial, np.int32(relu), *lengths))
     slopes, gw, gb = _finish_backward(backend, partial, x, m, training, weight, line)
     gx = None
     if needs_x:
         gx = backend.empty(x.shape, x.dtype)
         arguments = x, g, line.line, slopes, gx, np.int32(relu), np.int32(training), *lengths
-        backend.launch(f"batch_norm_gradient{middle}_{suffix(x)}", *over_lines(c, v, m), arguments)
+        backend.launch(entry_of(f"batch_norm_gradient{middle}", x), *over_lines(c, v, m), arguments)
     return gx, gw, gb
 
 
@@ -132,20 +133,20 @@ def batch_norm_pool_backward(backend, x, g, winners, line: Line, weight, trainin
     check_same("winners", winners, (n, h // 2, w // 2, c // 4 if v > 1 else c), np.uint8)
     grid, block = over_rows(c, v, n * (h // 2), w // 2, summing=True)
     partial, sizes = _partial(backend, grid, c), tuple(map(np.int32, (n, h, w, c)))
-    backend.launch(f"batch_norm_sums_pool{middle}_{suffix(x)}", grid, block, (x, g, winners, line.line, partial, *sizes))
+    backend.launch(entry_of(f"batch_norm_sums_pool{middle}", x), grid, block, (x, g, winners, line.line, partial, *sizes))
     slopes, gw, gb = _finish_backward(backend, partial, x, n * h * w, training, weight, line)
     gx = None
     if needs_x:
         gx = backend.empty(x.shape, x.dtype)
         arguments = x, g, winners, line.line, slopes, gx, np.int32(training), *sizes
-        backend.launch(f"batch_norm_gradient_pool{middle}_{suffix(x)}", *over_rows(c, v, n * -(-h // 2), -(-w // 2)), arguments)
+        backend.launch(entry_of(f"batch_norm_gradient_pool{middle}", x), *over_rows(c, v, n * -(-h // 2), -(-w // 2)), arguments)
     return gx, gw, gb
 
 
 def _finish_backward(backend, partial, x, pixels, training, weight, line):
     _, lines, c = partial.shape
     check_channels("weight", weight, c, x.dtype)
-    kind = wide(x.dtype)
+    kind = accumulator(x.dtype)
     slopes, gw, gb = backend.empty((3, c), kind), backend.empty((c,), kind), backend.empty((c,), kind)
     arguments = partial, np.int32(lines), np.int64(pixels), np.int32(training), _or_nothing(weight), line.kept, slopes, gw, gb, np.int32(c)
     backend.launch(f"batch_norm_finish_backward_{_wide_suffix(x)}", *over_channels(c), arguments)
@@ -157,11 +158,11 @@ def _partial(backend, grid, c):
 
 
 def _new_line(backend, c, dtype):
-    return Line(backend.empty((3, c), wide(dtype)), backend.empty((2, c), "float64"))
+    return Line(backend.empty((3, c), accumulator(dtype)), backend.empty((2, c), "float64"))
 
 
 def _wide_suffix(x):
-    return SUFFIX[wide(x.dtype).name]
+    return SUFFIX[accumulator(x.dtype).name]
 
 
 def _check_matrix(name, x):
@@ -182,4 +183,4 @@ def _version(asked, v):
 
 
 def _or_nothing(array):
-    return NOTHING if array is None else array
+    return NULL if array is None else array

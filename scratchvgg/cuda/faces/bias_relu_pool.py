@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .planes import NOTHING, check_channels, check_same, over_channels, over_lines, over_rows, pixels, suffix, width
+from ..launch_size import NULL
+from .planes import check_channels, check_same, entry_of, over_channels, over_lines, over_rows, pixels, width
 from .planes import version as version_of
 
 
@@ -17,7 +18,7 @@ def bias_relu(backend, x, scale=None, bias=None, out=None, version: str | None =
 
     Args:
         x: (N, C, P, Q).
-        scale, bias: (C,) of the wide type (float64 for float64, else float32), or None.
+        scale, bias: (C,), float64 for float64, else float32, or None.
         out: as ``x``, or ``x`` itself; a new array if None.
         version: "scalar" or "vector"; None takes the fastest that can.
 
@@ -131,7 +132,7 @@ def _sums(backend, g, y, dy, version):
 def _finish(backend, partial, dtype):
     lines, c = partial.shape
     out = backend.empty((c,), dtype)
-    backend.launch(f"add_lines_{suffix(out)}", *over_channels(c), (partial, out, np.int32(lines), np.int32(c)))
+    backend.launch(entry_of("add_lines", out), *over_channels(c), (partial, out, np.int32(lines), np.int32(c)))
     return out
 
 
@@ -144,8 +145,8 @@ def _checked(x, scale, bias):
 
 def _entry(name, asked, v, array):
     middle = version_of(asked, v)
-    return 1 if middle else v, f"{name}{middle}_{suffix(array)}"
+    return 1 if middle else v, entry_of(f"{name}{middle}", array)
 
 
 def _or_nothing(array):
-    return NOTHING if array is None else array
+    return NULL if array is None else array

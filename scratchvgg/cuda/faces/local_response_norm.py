@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .planes import ELEMENTWISE, THREADS, check_same, flat, lanes, suffix, width
+from ..launch_size import THREADS
+from .planes import ELEMENTWISE, check_same, entry_of, flat, lanes, width
 
 
 def local_response_norm(backend, x, size: int, alpha: float, beta: float, k: float, version: str | None = None):
@@ -45,7 +46,7 @@ def _launch(backend, name, arrays, norm, version):
     if fits and version != "naive":
         height = min(THREADS // groups, m)
         grid, block = (min(-(-m // height), ELEMENTWISE),), (groups, height)
-        backend.launch(f"local_response_norm_{name}_{suffix(out)}", grid, block, arguments)
+        backend.launch(entry_of(f"local_response_norm_{name}", out), grid, block, arguments)
     else:
-        backend.launch(f"local_response_norm_{name}_naive_{suffix(out)}", *flat(out.size), arguments)
+        backend.launch(entry_of(f"local_response_norm_{name}_naive", out), *flat(out.size), arguments)
     return out

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from .planes import NOTHING, check_same, flat, over_rows, pixels, suffix, width
+from ..launch_size import NULL
+from .planes import check_same, entry_of, flat, over_rows, pixels, width
 from .pool_shape import pool_shape
 
 VERSIONS = ("naive", "vector", "windows")
@@ -37,7 +38,7 @@ def max_pool(backend, x, kernel, stride, padding, dilation, out, winners: bool =
         shape = pool_shape(n, c, x.shape[2:], out, kernel, stride, padding, dilation)
         v, middle = _version(backend, version, c, x, y)
         grid, block = over_rows(c, v, n * out[0], out[1]) if v > 1 else flat(y.size)
-        backend.launch(f"max_pool_forward{middle}_{suffix(x)}", grid, block, (x, y, NOTHING if places is None else places, shape))
+        backend.launch(entry_of(f"max_pool_forward{middle}", x), grid, block, (x, y, NULL if places is None else places, shape))
     return y, places
 
 
@@ -69,7 +70,7 @@ def max_pool_backward(backend, g, winners, size, kernel, stride, padding, dilati
         v, middle = _version(backend, version, c, g, gx, tiles)
         windows = middle == "_windows"
         grid, block = over_rows(c, v, n * (out if windows else size)[0], (out if windows else size)[1]) if v > 1 else flat(gx.size)
-        backend.launch(f"max_pool_backward{middle}_{suffix(g)}", grid, block, (g, winners, gx, shape))
+        backend.launch(entry_of(f"max_pool_backward{middle}", g), grid, block, (g, winners, gx, shape))
     return gx
 
 

@@ -6,31 +6,21 @@ that and every array begins at a multiple of 16 bytes, else one (the scalar vers
 
 from __future__ import annotations
 
-import numpy as np
+from ..launch_size import THREADS, accumulator, suffix
 
-SUFFIX = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
-NOTHING = np.uint64(0)  # a null pointer
-THREADS = 256
 ELEMENTWISE, SUMMING = 16384, 1024  # blocks: those that only stream, and those that each leave a line of sums
 _ROWS = 65535  # the largest grid along y
 _RUN = 8  # lines a summing thread should have at least
 _FINISH = (8, 32)  # channels and lines at a time, of a block that adds up what the others left
 
 
-def suffix(array) -> str:
-    """The end of a kernel's name for the type of ``array``.
+def entry_of(name: str, array) -> str:
+    """The kernel ``name`` for the type of ``array``.
 
     Raises:
-        TypeError: for other types than float16, bfloat16, float32, float64.
+        TypeError: for a type that kernels do not take.
     """
-    if array.dtype.name not in SUFFIX:
-        raise TypeError(f"expected float16, bfloat16, float32 or float64, got {array.dtype}")
-    return SUFFIX[array.dtype.name]
-
-
-def wide(dtype) -> np.dtype:
-    """The type that arithmetic on ``dtype`` is done in, and that bias, scale and statistics have: float64 for float64, else float32."""
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    return f"{name}_{suffix(name, array)}"
 
 
 def lanes(dtype) -> int:
@@ -78,9 +68,9 @@ def version(asked: str | None, v: int) -> str:
 
 
 def check_channels(name: str, vector, channels: int, dtype) -> None:
-    """Raise ValueError unless ``vector`` is None or (C,) of the wide type, contiguous."""
-    if vector is not None and (vector.shape != (channels,) or vector.dtype != wide(dtype) or not vector.flags.c_contiguous):
-        raise ValueError(f"{name} must be contiguous {wide(dtype)} of shape ({channels},), got {vector.dtype} {vector.shape}")
+    """Raise ValueError unless ``vector`` is None or (C,) of the type that sums are kept in, contiguous."""
+    if vector is not None and (vector.shape != (channels,) or vector.dtype != accumulator(dtype) or not vector.flags.c_contiguous):
+        raise ValueError(f"{name} must be contiguous {accumulator(dtype)} of shape ({channels},), got {vector.dtype} {vector.shape}")
 
 
 def check_same(name: str, array, shape, dtype) -> None:

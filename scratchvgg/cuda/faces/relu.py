@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .planes import check_same, flat, lanes, suffix
+from .planes import check_same, entry_of, flat, lanes
 
 
 def relu(backend, x, out=None, version: str | None = None):
@@ -52,7 +52,7 @@ def _launch(backend, name, arrays, version):
     if version not in (None, "naive", "vector") or (version == "vector" and not aligned):
         raise ValueError(f"{name}: version {version!r} is not possible: it must be 'naive', or 'vector' for arrays at multiples of 16 bytes")
     v = lanes(first.dtype) if aligned and version != "naive" else 1
-    entry = f"{name}{'' if v > 1 else '_naive'}_{suffix(first)}"
+    entry = entry_of(f"{name}{'' if v > 1 else '_naive'}", first)
     backend.launch(entry, *flat(first.size // v + first.size % v), (*arrays, np.int64(first.size)))
 
 

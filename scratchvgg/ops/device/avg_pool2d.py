@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import avg_pool as face
-from ...cuda.faces.planes import SUFFIX, channels_last
+from ...cuda.faces.planes import channels_last
+from ...cuda.launch_size import SUFFIX
 from ..avg_pool2d import AvgPool2d
 from ..windows import batched
 

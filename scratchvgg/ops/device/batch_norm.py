@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import batch_norm as face
-from ...cuda.faces.planes import SUFFIX, wide
+from ...cuda.launch_size import SUFFIX, accumulator
 from ..batch_norm import BatchNorm
 from .matrix import as_matrix, from_matrix
 
 
 def takes_norm(x, running_mean) -> bool:
     """Floating arrays that are not empty, with running statistics in float32 (float64)."""
-    return x.dtype.name in SUFFIX and x.size > 0 and (running_mean is None or running_mean.dtype == wide(x.dtype))
+    return x.dtype.name in SUFFIX and x.size > 0 and (running_mean is None or running_mean.dtype == accumulator(x.dtype))
 
 
 def widened(vector, dtype):
     """``vector`` (C,) in the wide type of ``dtype``, contiguous; None stays None."""
-    return None if vector is None else vector.astype(wide(dtype), order="C", copy=False)
+    return None if vector is None else vector.astype(accumulator(dtype), order="C", copy=False)
 
 
 def line_of(ctx, matrix, weight, bias, running_mean, running_var, training, momentum, eps):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ...autograd import Op, kernel_twin
 from ...conv import Epilogue, choose
 from ...cuda.faces import bias_relu_pool as face
-from ...cuda.faces.planes import SUFFIX, channels_last
+from ...cuda.faces.planes import channels_last
+from ...cuda.launch_size import SUFFIX
 from ..conv2d import forward_pass, input_gradient, weight_gradient
 from ..conv2d_act import Conv2dReLU, fold_norm
 from .batch_norm import widened

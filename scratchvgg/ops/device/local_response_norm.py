@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import local_response_norm as face
-from ...cuda.faces.planes import SUFFIX
+from ...cuda.launch_size import SUFFIX
 from ..local_response_norm import LocalResponseNorm
 from .matrix import as_matrix, from_matrix
 

@@ -6,7 +6,8 @@ import math
 
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import max_pool as face
-from ...cuda.faces.planes import SUFFIX, channels_last
+from ...cuda.faces.planes import channels_last
+from ...cuda.launch_size import SUFFIX
 from ..max_pool2d import MaxPool2d, indices_in_plane
 from ..windows import batched
 

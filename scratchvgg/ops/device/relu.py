@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import relu as face
-from ...cuda.faces.planes import SUFFIX
+from ...cuda.launch_size import SUFFIX
 from ..relu import ReLU
 
 
