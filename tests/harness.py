@@ -24,7 +24,7 @@ import inspect
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -33,10 +33,11 @@ from typing import NamedTuple
 import numpy as np
 
 import scratchvgg
+import scratchvgg.cuda
 import scratchvgg.ops  # fills the table
 from scratchvgg import conv
 from scratchvgg.array import Device, get_backend
-from scratchvgg.autograd import Tensor, gradcheck, ops
+from scratchvgg.autograd import Tensor, gradcheck, intercept, ops
 
 from .closeness import (
     Accuracy,
@@ -58,10 +59,10 @@ __all__ = [
     "parametrize", "parametrize_cases", "rms_error", "run", "run_forward", "run_ours", "run_torch", "tied", "torch_face", "uniform",
 ]
 
-DEVICES = ["cpu"]
-"""Where cases run. A device that lands appends its name here (or its tests' conftest does)."""
+DEVICES = ["cpu", "emulator", *["cuda"] * scratchvgg.cuda.is_available()]
+"""Where cases run. An operation without a CUDA kernel runs on other devices than the CPU once: there it is the same array code."""
 
-ALGORITHMS: dict[str, Callable[[], Iterable[str]]] = {"conv2d": conv.algorithms, "conv_transpose2d": conv.algorithms}
+ALGORITHMS: dict[str, Callable[[bool], Mapping[str, conv.Algorithm]]] = {"conv2d": conv.algorithms, "conv_transpose2d": conv.algorithms}
 """Operations that take ``algorithm=``, and where the names come from: a new algorithm is tested by being registered."""
 
 
@@ -118,24 +119,48 @@ class Case:
         widest = max((a.ndim for a in self.draw()), default=0)
         layouts = [name for name in self.layouts if widest >= LAYOUTS[name].dimensions] or ["contiguous"]
         dtypes = ["float64", "float32"] + ["float16"] * self.half
-        return [Variant(*choice) for choice in itertools.product(DEVICES, dtypes, layouts, self.algorithms())]
+        found = []
+        for device in DEVICES:
+            if device == "cpu" or self.has_kernel:
+                pairs = itertools.product(dtypes, layouts)
+                found += [Variant(device, d, layout, a) for d, layout in pairs for a in self.algorithms(device, d)]
+            else:
+                found.append(Variant(device, "float32", layouts[0]))
+        return found
 
-    def algorithms(self) -> list[str | None]:
+    @functools.cached_property
+    def has_kernel(self) -> bool:
+        """Whether an operation that the case runs has a twin of CUDA kernels, or is a convolution."""
+        ran = []
+
+        def look(op, args, options, proceed):
+            ran.append(op)
+            return proceed(args, options)
+
+        with intercept(look), suppress(Exception):
+            run_forward(self)
+        return self.operation in ALGORITHMS or any(op.twin is not None for op in ran)
+
+    def algorithms(self, device: str = "cpu", dtype: str = "float64") -> list[str | None]:
         """The algorithms that support what the case asks for, or ``[None]``."""
         if self.operation not in ALGORITHMS:
             return [None]
-        names = sorted(ALGORITHMS[self.operation]())
+        known = ALGORITHMS[self.operation](device != "cpu")
+        return [n for n in sorted(known) if all(known[n].supports(problem, dtype) for problem in self.problems)]
+
+    @functools.cached_property
+    def problems(self) -> list[conv.Problem]:
+        """The convolutions that the case does."""
         with watch_algorithms() as asked, suppress(Exception):  # what fails here fails in the tests themselves, with its traceback
             run_forward(self)
-        return [n for n in names if all(conv.get(n).supports(problem, dtype) for problem, dtype, _ in asked)]
+        return [problem for problem, *_ in asked]
 
-    def looseness(self, algorithm: str | None, dtype: str) -> float:
-        """How many times im2col's error bound the bound of ``algorithm`` is, at most; 1 where there is nothing to choose."""
-        if algorithm is None:
+    def looseness(self, variant: Variant) -> float:
+        """How many times im2col's error bound the bound of the algorithm is, at most; 1 where there is nothing to choose."""
+        if variant.algorithm is None:
             return 1.0
-        with watch_algorithms() as asked:
-            run_forward(self)
-        ways = [(a.error_bound(g, dtype, which) for a in (conv.get(algorithm), conv.Im2col())) for g, *_ in asked for which in conv.PASSES]
+        chosen = conv.get(variant.algorithm, variant.device != "cpu"), conv.Im2col()
+        ways = [(a.error_bound(g, variant.dtype, which) for a in chosen) for g in self.problems for which in conv.PASSES]
         return max([1.0, *(own / plain for own, plain in ways)])
 
 
@@ -164,7 +189,9 @@ def parametrize(cases: Sequence[Case]):
 
     _check_names(cases)
     pairs = [(case, variant) for case in cases for variant in case.variants()]
-    return pytest.mark.parametrize(("case", "variant"), [pytest.param(c, v, id=f"{c.name}-{v}") for c, v in pairs])
+    marks = {"cuda": pytest.mark.gpu}
+    params = [pytest.param(c, v, id=f"{c.name}-{v}", marks=[marks[v.device]] if v.device in marks else []) for c, v in pairs]
+    return pytest.mark.parametrize(("case", "variant"), params)
 
 
 def parametrize_cases(cases: Sequence[Case]):
@@ -234,8 +261,9 @@ def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, s
     backend = get_backend(Device(variant.device))
     arrange = LAYOUTS[variant.layout].arrange
 
-    def lay(values):
-        return arrange(backend.xp, backend.asarray(values, variant.dtype if values.dtype.kind == "f" else None))
+    def lay(values, dtype=variant.dtype):
+        with backend.quiet():
+            return arrange(backend.xp, backend.asarray(values, dtype if values.dtype.kind == "f" else None))
 
     inputs = [lay(a) for a in (case.draw(seed) if arrays is None else arrays)]
     tensors = _leaves(case, backend, inputs)
@@ -244,7 +272,7 @@ def run_ours(case: Case, variant: Variant = PLAIN, arrays: list | None = None, s
         results = flat(case.function(our_face(case, variant.algorithm), *tensors))
     assert variant.algorithm is None or {a for *_, a in asked} == {variant.algorithm}, f"{case.name}: these algorithms ran: {asked}"
     recorded = [r for r in results if getattr(r, "requires_grad", False)]
-    incoming = [lay(c).astype(r.array.dtype, copy=False) for c, r in zip(cotangents(case, results, seed), recorded, strict=True)]
+    incoming = [lay(c, r.dtype) for c, r in zip(cotangents(case, results, seed), recorded, strict=True)]
     kept = [_bits(g) for g in incoming]
     if recorded:
         ops.backward(recorded, [Tensor.wrap(backend, g) for g in incoming])
@@ -338,7 +366,7 @@ def _one_draw(case, variant, seed) -> dict[str, Accuracy]:
     peer, truth = (run_torch(case, dtype, variant.dtype, seed) for dtype in (variant.dtype, "float64"))
     errors = {name: rms_error(peer.named()[name], value) for name, value in truth.named().items() if is_floating(value)}
     accuracy = compare(run_ours(case, variant, None, seed), peer, truth, errors)
-    looseness = case.looseness(variant.algorithm, variant.dtype)
+    looseness = case.looseness(variant)
     return {name: a._replace(limit=a.limit * looseness) for name, a in accuracy.items()}
 
 

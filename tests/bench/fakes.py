@@ -61,5 +61,5 @@ def add(monkeypatch, cls):
     """Register ``cls`` until the test ends, at a cost that nobody chooses."""
     algorithm = cls()
     algorithm.cost = lambda *args: float("inf")
-    monkeypatch.setitem(registry._ALGORITHMS, cls.name, algorithm)
+    monkeypatch.setitem(registry._ALGORITHMS[cls.kernels], cls.name, algorithm)
     return algorithm
