@@ -303,7 +303,8 @@ class Tensor(TensorMethods):
         if not self.is_leaf:
             raise RuntimeError("only leaf tensors can be deep-copied; detach() this one first")
         out = object.__new__(type(self))
-        out._start(self.backend, self.array.copy("K"), Version())
+        with self.backend.quiet():
+            out._start(self.backend, self.array.copy("K"), Version())
         out._requires_grad = self._requires_grad
         if self.grad is not None:
             out.grad = self.grad.__deepcopy__(memo)

@@ -72,17 +72,19 @@ class FastVGG(nn.Module):
         Raises:
             ValueError: for another shape.
         """
-        images = as_tensor(images)
+        weight = self.whitening.weight
+        images = as_tensor(images).to(weight.device)
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 2:
             raise ValueError(f"init_whitening: images must have shape (N, 3, H, W) with H, W ≥ 2, got {tuple(images.shape)}")
-        weight = self.whitening.weight
-        xp, x = weight.backend.xp, images.array.astype("float64")
-        h, w = x.shape[2] - 1, x.shape[3] - 1
-        shifts = [x[:, :, r : r + h, s : s + w] for r in (0, 1) for s in (0, 1)]
-        patches = xp.stack(shifts, 2).transpose(0, 3, 4, 1, 2).reshape(-1, 12)  # (N·h·w, C·R·S)
-        values, vectors = xp.linalg.eigh(patches.T @ patches / len(patches))  # second moments: the images are centred
-        filters = (vectors / xp.sqrt(values + eps)).T[::-1].reshape(12, 3, 2, 2)
-        weight.copy_(Tensor.wrap(weight.backend, xp.concatenate((filters, -filters))))
+        xp = weight.backend.xp
+        with weight.backend.quiet():
+            x = images.array.astype("float64")
+            h, w = x.shape[2] - 1, x.shape[3] - 1
+            shifts = [x[:, :, r : r + h, s : s + w] for r in (0, 1) for s in (0, 1)]
+            patches = xp.stack(shifts, 2).transpose(0, 3, 4, 1, 2).reshape(-1, 12)  # (N·h·w, C·R·S)
+            values, vectors = xp.linalg.eigh(patches.T @ patches / len(patches))  # second moments: the images are centred
+            filters = (vectors / xp.sqrt(values + eps)).T[::-1].reshape(12, 3, 2, 2)
+            weight.copy_(Tensor.wrap(weight.backend, xp.concatenate((filters, -filters))))
 
     def parameter_groups(self, lr: float, weight_decay: float, bias_scale: float = 64.0) -> list[dict]:
         """Groups for an optimiser: the batch norms' biases learn ``bias_scale`` times as fast, with equal lr · weight_decay."""

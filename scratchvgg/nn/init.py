@@ -124,7 +124,8 @@ def eye_(tensor):
         raise ValueError(f"eye_: only tensors with 2 dimensions are supported, got {tensor.ndim}")
     tensor.zero_()
     n = min(tensor.shape)
-    tensor.array[range(n), range(n)] = 1
+    with tensor.backend.quiet():
+        tensor.array[list(range(n)), list(range(n))] = 1
 
 
 @_initializer
@@ -143,7 +144,7 @@ def dirac_(tensor, groups: int = 1):
     centre = tuple(n // 2 for n in tensor.shape[2:])
     for group in range(groups):
         for channel in range(min(out_each, tensor.shape[1])):
-            tensor.array[(group * out_each + channel, channel, *centre)] = 1
+            tensor[(group * out_each + channel, channel, *centre)] = 1
 
 
 @_initializer
@@ -188,7 +189,8 @@ def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, 
     low, high = normal_cdf((a - mean) / std), normal_cdf((b - mean) / std)
     tensor.uniform_(low, high, generator=generator)
     xp = tensor.backend.xp
-    tensor.array[...] = xp.clip(mean + std * normal_quantile(xp, tensor.array), a, b)
+    with tensor.backend.quiet():
+        tensor.array[...] = xp.clip(mean + std * normal_quantile(xp, tensor.array), a, b)
 
 
 @_initializer
@@ -206,8 +208,9 @@ def orthogonal_(tensor, gain: float = 1, generator=None):
         return
     tensor.normal_(0.0, 1.0, generator=generator)
     xp = tensor.backend.xp
-    flat = tensor.array.reshape(tensor.shape[0], -1)
-    wide = flat.shape[0] < flat.shape[1]
-    q, r = xp.linalg.qr((flat.T if wide else flat).astype("float64" if flat.dtype == "float64" else "float32"))
-    q *= gain * xp.where(xp.diagonal(r) < 0, -1, 1).astype(q.dtype)
-    tensor.array[...] = (q.T if wide else q).reshape(tensor.shape)
+    with tensor.backend.quiet():
+        flat = tensor.array.reshape(tensor.shape[0], -1)
+        wide = flat.shape[0] < flat.shape[1]
+        q, r = xp.linalg.qr((flat.T if wide else flat).astype("float64" if flat.dtype == "float64" else "float32"))
+        q *= gain * xp.where(xp.diagonal(r) < 0, -1, 1).astype(q.dtype)
+        tensor.array[...] = (q.T if wide else q).reshape(tensor.shape)

@@ -26,7 +26,10 @@ class _Averages:
         if not named:
             raise ValueError("model_or_params: there is nothing to average")
         self.tensors: dict[str, Tensor] = dict(named)
-        self.averages = {name: t.array.copy("K") for name, t in named}
+        self.averages = {}
+        for name, t in named:
+            with t.backend.quiet():
+                self.averages[name] = t.array.copy("K")
         self.updates = 0
         self._kernels = FlatAverages(self)
 
@@ -49,7 +52,8 @@ class _Averages:
             if array.shape != self.averages[name].shape:
                 raise RuntimeError(f"averages: {name!r} has shape {array.shape}, the model's {self.averages[name].shape}")
         for name, array in arrays.items():
-            self.averages[name][...] = array
+            with self.tensors[name].backend.quiet():
+                self.averages[name][...] = array
         self.updates = int(state_dict["updates"])
 
     def _blend(self, weight: float, names, write_back: bool = False) -> None:
@@ -119,7 +123,8 @@ class EMA(_Averages):
         decay = min(self.decay, (1 + n) / (10 + n)) if self.warmup else self.decay
         self._blend(1 - decay, [name for name in self.tensors if name not in self._copied])
         for name in self._copied:
-            self.averages[name][...] = self.tensors[name].array
+            with self.tensors[name].backend.quiet():
+                self.averages[name][...] = self.tensors[name].array
         self.updates += 1
 
     @contextmanager
@@ -142,7 +147,8 @@ class EMA(_Averages):
     def copy_to_model(self) -> None:
         """Write the averages over the weights for good."""
         for name, t in self.tensors.items():
-            t.array[...] = self.averages[name]
+            with t.backend.quiet():
+                t.array[...] = self.averages[name]
             t.version.value += 1
 
     def _swap(self):

@@ -30,8 +30,8 @@ class FlatAverages:
         todo = {name: tensors[name] for name in names if tensors[name].backend.runs_kernels and tensors[name].dtype.is_floating_point}
         left = [name for name in names if name not in todo]
         for home, group in _by_home(todo):
-            average = self._average_of(home, group)
             with home.backend.quiet():
+                average = self._average_of(home, group)
                 ema_step(home.backend, average, home.buffer, self._on_device(home.backend, weight), write_back=write_back)
             for name in group:
                 del todo[name]

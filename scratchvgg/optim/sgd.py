@@ -68,7 +68,8 @@ class SGD(Optimizer):
         if rest and self.found_inf is not None and number(self.found_inf):
             return
         for _, p in rest if self.grad_scale is not None else ():
-            p.grad.array[...] /= number(self.grad_scale)
+            with p.backend.quiet():
+                p.grad.array[...] /= number(self.grad_scale)
         super().update(rest)
 
     def plan(self, group, parameter):

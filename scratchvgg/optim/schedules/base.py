@@ -106,7 +106,8 @@ def set_lrs(optimizer, rates) -> None:
     """Write one learning rate into each group; a Tensor there is filled in place."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         if isinstance(group["lr"], Tensor):
-            group["lr"].array[...] = number(rate)
+            with group["lr"].backend.quiet():
+                group["lr"].array[...] = number(rate)
             group["lr"].version.value += 1
         else:
             group["lr"] = rate
