@@ -58,8 +58,29 @@ class FrozenMaxPool(Op):
     def backward(ctx, g):
         n, c, h, w = ctx.shape
         gx = ctx.xp.zeros((n, c, h * w), g.dtype)
-        ctx.xp.put_along_axis(gx, ctx.winners, g.reshape(n, c, -1), 2)  # windows of VGG do not overlap
+        image, channel = ctx.xp.arange(n)[:, None, None], ctx.xp.arange(c)[:, None]
+        gx[image, channel, ctx.winners] = g.reshape(n, c, -1)  # windows of VGG do not overlap
         return gx.reshape(ctx.shape), None
+
+
+@contextmanager
+def record_ours():
+    """Yield a list that fills with the decisions of our nets in the ``with`` block, as :func:`record` notes torch's, on the host."""
+    decisions = []
+
+    def look(op, args, options, proceed):
+        if op.name == "relu":
+            y = proceed(args, options)
+            decisions.append(y.backend.to_numpy(y.array) > 0)
+            return y
+        if op.name == "max_pool2d":
+            y, winners = proceed(args, {**options, "return_indices": True})
+            decisions.append(y.backend.to_numpy(winners.array))
+            return y
+        return proceed(args, options)
+
+    with fusion(False), intercept(look):
+        yield decisions
 
 
 @contextmanager
@@ -77,7 +98,7 @@ def frozen(decisions):
             return proceed(args, options)
         if not left:
             raise RuntimeError(f"{op.name}: the recorded run took fewer decisions")
-        return frozen_ops[op.name].apply(args[0], left.pop())
+        return frozen_ops[op.name].apply(args[0], args[0].backend.asarray(left.pop()))
 
     with fusion(False), intercept(look):  # every ReLU and every pool by itself
         yield
