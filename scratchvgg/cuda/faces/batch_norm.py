@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..example_arrays import TOLERANCE, exact, random_array
 from ..launch_size import NULL, SUFFIX, accumulator
+from ..registry import Example, example
+from .plane_examples import LARGE, LARGE_TYPES, corners, to_winners
 from .planes import check_channels, check_same, entry_of, flat, over_channels, over_lines, over_rows, width
 from .planes import version as version_of
 
@@ -184,3 +187,126 @@ def _version(asked, v):
 
 def _or_nothing(array):
     return NULL if array is None else array
+
+
+@example("batch_norm")
+def examples(backend, rng, size):
+    """All versions, with and without ReLU and pool, training and evaluation; outputs of VGG-16's convolutions."""
+    if size == "small":
+        for dtype in SUFFIX:
+            for c in (5, 16):
+                x = _planes(backend, rng, (2, 5, 7, c), dtype)
+                yield _statistics_example(backend, rng, x, "naive")
+                yield _statistics_example(backend, rng, x)
+                yield from (_forward_example(backend, rng, x, relu, pool) for relu, pool in ((False, False), (True, False), (True, True)))
+                for relu, pool, training in ((False, False, True), (True, False, True), (True, True, True), (False, False, False)):
+                    yield _backward_example(backend, rng, x, relu, pool, training)
+        return
+    for dtype in LARGE_TYPES:
+        for n, c, h, w in LARGE:
+            x = _planes(backend, rng, (n, h, w, c), dtype)
+            yield _statistics_example(backend, rng, x)
+            for relu, pool in ((True, False), (True, True)):
+                yield _forward_example(backend, rng, x, relu, pool)
+                yield _backward_example(backend, rng, x, relu, pool, True)
+
+
+def _planes(backend, rng, shape, dtype):
+    x = random_array(backend, rng, shape, dtype)
+    x += 3
+    return x
+
+
+def _vectors(backend, rng, x, count=2):
+    """Weights and the like of x's channels, all above 0."""
+    vectors = [random_array(backend, rng, x.shape[-1:], accumulator(x.dtype).name) for _ in range(count)]
+    return [backend.xp.abs(v) + accumulator(x.dtype).type(0.5) for v in vectors]
+
+
+def _matrix(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def _made(name, backend, x, run, expected, moved, version=None, more=""):
+    middle = "_naive" if version == "naive" else _version(version, width(backend, x.shape[-1], x))[1]
+    entry = entry_of(f"batch_norm_{name}{middle}", x)
+    return Example(f"{entry} of {'x'.join(map(str, x.shape))}{more}", run, expected, TOLERANCE[x.dtype.name], bytes=moved, entry=entry)
+
+
+def _statistics_example(backend, rng, x, version=None):
+    weight, bias, mean, var = _vectors(backend, rng, x, 4)
+    start = backend.to_numpy(mean), backend.to_numpy(var)
+
+    def run():
+        moving = mean.copy(), var.copy()
+        line, kept = batch_statistics(backend, _matrix(x), 1e-3, weight, bias, *moving, 0.25, version)
+        return {"invstd": kept[1], "scale": line[1], "mean": moving[0], "var": moving[1]}
+
+    def expected():
+        value = exact(backend, _matrix(x))
+        invstd = 1 / np.sqrt(value.var(0) + 1e-3)
+        new = {"mean": 0.75 * start[0] + 0.25 * value.mean(0), "var": 0.75 * start[1] + 0.25 * value.var(0, ddof=1)}
+        return {"invstd": invstd, "scale": invstd * exact(backend, weight), **new}
+
+    return _made("statistics", backend, x, run, expected, x.nbytes, version)
+
+
+def _normalised(backend, x, weight, bias):
+    value = exact(backend, x)
+    return (value - value.mean((0, 1, 2))) / np.sqrt(value.var((0, 1, 2)) + 1e-5) * exact(backend, weight) + exact(backend, bias)
+
+
+def _forward_example(backend, rng, x, relu, pool):
+    weight, bias = _vectors(backend, rng, x)
+    line = batch_statistics(backend, _matrix(x), 1e-5, weight, bias)
+
+    def run():
+        return {"y": normalise_pool(backend, x, line)[0] if pool else normalise(backend, _matrix(x), line, relu).reshape(x.shape)}
+
+    def expected():
+        y = _normalised(backend, x, weight, bias)
+        y = corners(y.transpose(0, 3, 1, 2)).max(0).transpose(0, 2, 3, 1) if pool else y
+        return {"y": np.maximum(y, 0) if relu else y}
+
+    windows = x.size // 4
+    moved = x.nbytes + (windows * x.itemsize + windows // 4 if pool else x.nbytes)
+    return _made("apply_pool" if pool else "apply", backend, x, run, expected, moved, more=", ReLU" if relu and not pool else "")
+
+
+def _backward_example(backend, rng, x, relu, pool, training):
+    """Both passes: x and g are read twice, the gradient written once."""
+    weight, bias, mean, var = _vectors(backend, rng, x, 4)
+    n, h, w, c = x.shape
+    if training:
+        line = batch_statistics(backend, _matrix(x), 1e-5, weight, bias)
+    else:
+        line = running_statistics(backend, mean, var, 1e-5, x.dtype, weight, bias)
+    winners = normalise_pool(backend, x, line)[1] if pool else None
+    g = random_array(backend, rng, (n, h // 2, w // 2, c) if pool else x.shape, x.dtype.name)
+
+    def run():
+        if pool:
+            made = batch_norm_pool_backward(backend, x, g, winners, line, weight, training)
+        else:
+            made = batch_norm_backward(backend, _matrix(x), _matrix(g), line, weight, training, relu)
+        return dict(zip(("gx", "gw", "gb"), (made[0].reshape(x.shape), *made[1:]), strict=True))
+
+    def expected():
+        value, sent = exact(backend, x), exact(backend, g)
+        centre, spread = (value.mean((0, 1, 2)), value.var((0, 1, 2))) if training else (exact(backend, mean), exact(backend, var))
+        invstd = 1 / np.sqrt(spread + 1e-5)
+        flat_x = (value - centre) * invstd
+        y = flat_x * exact(backend, weight) + exact(backend, bias)
+        if pool:
+            places = corners(y.astype(x.dtype).astype(np.float64).transpose(0, 3, 1, 2))  # rounded before they are compared
+            passed = sent.transpose(0, 3, 1, 2) * (places.max(0) > 0)
+            sent = to_winners(passed, places.argmax(0), (n, c, h, w)).transpose(0, 2, 3, 1)
+        elif relu:
+            sent = sent * (y > 0)
+        gb, gw = sent.sum((0, 1, 2)), (sent * flat_x).sum((0, 1, 2))
+        mean_free = sent - (gb + flat_x * gw) / (n * h * w) if training else sent
+        return {"gx": mean_free * invstd * exact(backend, weight), "gw": gw, "gb": gb}
+
+    moved = 3 * x.nbytes + 2 * g.nbytes + (0 if winners is None else 2 * winners.nbytes)
+    more = f"{', ReLU' if relu and not pool else ''}{'' if training else ', evaluation'}"
+    return _made("gradient_pool" if pool else "gradient", backend, x, run, expected, moved, more=more)

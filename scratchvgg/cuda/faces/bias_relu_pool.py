@@ -6,9 +6,14 @@ channel, or (N, ⌊P / 2⌋, ⌊Q / 2⌋, C), a byte a channel, where C does not
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from ..launch_size import NULL
+from ..example_arrays import TOLERANCE, exact, random_array
+from ..launch_size import NULL, SUFFIX, accumulator
+from ..registry import Example, example
+from .plane_examples import LARGE, LARGE_TYPES, corners, random_planes, to_winners
 from .planes import check_channels, check_same, entry_of, over_channels, over_lines, over_rows, pixels, width
 from .planes import version as version_of
 
@@ -150,3 +155,98 @@ def _entry(name, asked, v, array):
 
 def _or_nothing(array):
     return NULL if array is None else array
+
+
+@example("bias_relu_pool")
+def examples(backend, rng, size):
+    """Both versions, planes with odd last rows and columns, winners of either kind; outputs of VGG-16's convolutions."""
+    if size == "small":
+        for dtype in SUFFIX:
+            for channels, shape in ((5, (2, 5, 5, 4)), (16, (2, 16, 4, 7))):
+                x, vectors = random_planes(backend, rng, shape, dtype), _vectors(backend, rng, channels, dtype)
+                yield _bias_relu_example(backend, x, *vectors)
+                yield _pool_example(backend, x, *vectors)
+                yield _backward_example(backend, rng, x)
+                yield _bias_gradient_example(backend, x)
+                yield from (_pool_backward_example(backend, rng, x, packed) for packed in {channels == 16, False})
+        return
+    for dtype in LARGE_TYPES:
+        for shape in LARGE:
+            x, (_, bias) = random_planes(backend, rng, shape, dtype), _vectors(backend, rng, shape[1], dtype)
+            yield _bias_relu_example(backend, x, None, bias)
+            yield _pool_example(backend, x, None, bias)
+            yield _backward_example(backend, rng, x)
+            yield _bias_gradient_example(backend, x)
+            yield from (_pool_backward_example(backend, rng, x, packed) for packed in (True, False))
+
+
+def _vectors(backend, rng, channels, dtype):
+    kind = accumulator(np.dtype(np.float64) if dtype == "float64" else np.dtype(np.float32))
+    return random_array(backend, rng, (channels,), kind), random_array(backend, rng, (channels,), kind)
+
+
+def _activated(backend, x, scale, bias):
+    value = exact(backend, x) * (1 if scale is None else exact(backend, scale)[:, None, None])
+    return value + exact(backend, bias)[:, None, None]
+
+
+def _named(name, backend, x, run, expected, moved):
+    _, entry = _entry(name, None, width(backend, x.shape[1], x), x)
+    return Example(f"{entry} of {'x'.join(map(str, x.shape))}", run, expected, TOLERANCE[x.dtype.name], bytes=moved, entry=entry)
+
+
+def _bias_relu_example(backend, x, scale, bias):
+    def run():
+        return {"y": bias_relu(backend, x, scale, bias)}
+
+    return _named("bias_relu", backend, x, run, lambda: {"y": np.maximum(_activated(backend, x, scale, bias), 0)}, 2 * x.nbytes)
+
+
+def _pool_example(backend, x, scale, bias):
+    def run():
+        return {"y": bias_relu_pool(backend, x, scale, bias)[0]}
+
+    def expected():
+        return {"y": np.maximum(corners(_activated(backend, x, scale, bias)).max(0), 0)}
+
+    windows = x.size // 4
+    moved = x.nbytes + windows * x.itemsize + windows // (4 if x.shape[1] % 4 == 0 else 1)
+    return _named("bias_relu_pool", backend, x, run, expected, moved)
+
+
+def _backward_example(backend, rng, x):
+    g = random_planes(backend, rng, x.shape, x.dtype.name)
+
+    def run():
+        return dict(zip(("dy", "db"), bias_relu_backward(backend, g, x), strict=True))
+
+    def expected():
+        dy = exact(backend, g) * (exact(backend, x) > 0)
+        return {"dy": dy, "db": dy.sum((0, 2, 3))}
+
+    return _named("bias_relu_backward", backend, x, run, expected, 3 * x.nbytes)
+
+
+def _bias_gradient_example(backend, x):
+    def run():
+        return {"db": bias_gradient(backend, x)}
+
+    case = _named("bias_relu_backward", backend, x, run, lambda: {"db": exact(backend, x).sum((0, 2, 3))}, x.nbytes)
+    return replace(case, title=f"{case.title}, sums only")
+
+
+def _pool_backward_example(backend, rng, x, packed):
+    c = x.shape[1]
+    y, winners = bias_relu_pool(backend, x, version=None if packed else "scalar")
+    g = random_planes(backend, rng, y.shape, x.dtype.name)
+
+    def run():
+        dy, db = bias_relu_pool_backward(backend, g, y, winners, x.shape)
+        return {"dy": dy, "db": db}
+
+    def expected():
+        sent = exact(backend, g) * (exact(backend, y) > 0)
+        return {"dy": to_winners(sent, corners(exact(backend, x)).argmax(0), x.shape), "db": sent.sum((0, 2, 3))}
+
+    name = "bias_relu_pool_backward" + ("" if packed or width(backend, c, x) == 1 else "_bytes")
+    return _named(name, backend, x, run, expected, x.nbytes + 2 * y.nbytes + winners.nbytes)

@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
-from ..launch_size import NULL
+from ..example_arrays import TOLERANCE, exact
+from ..launch_size import NULL, SUFFIX
+from ..registry import Example, example
+from .plane_examples import LARGE, LARGE_TYPES, SMALL_WINDOWS, Windows, random_planes
 from .planes import check_same, entry_of, flat, over_rows, pixels, width
 from .pool_shape import pool_shape
 
@@ -87,3 +90,49 @@ def _version(backend, asked, channels, a, b, tiles=False):
 def _check_window(kernel):
     if math.prod(kernel) > 256:
         raise ValueError(f"kernel must have at most 256 elements, got {tuple(kernel)}")
+
+
+@example("max_pool")
+def examples(backend, rng, size):
+    """Windows that tile, overlap and hang over the edge, dilation, ties; VGG-16's pools, and the 3 × 3 ones of stride 2 of other nets."""
+    if size == "small":
+        dilated = Windows((7, 9), (2, 3), (2, 1), (1, 1), (2, 3), (4, 5))
+        for dtype in SUFFIX:
+            for windows in (*SMALL_WINDOWS, dilated):
+                for channels in (3, 8):
+                    x = random_planes(backend, rng, (2, channels, *windows.size), dtype, rectified=True)
+                    yield from (_example(backend, rng, x, windows, backward) for backward in (False, True))
+        x = random_planes(backend, rng, (2, 8, *SMALL_WINDOWS[0].size), "float32", rectified=True)
+        yield from (_example(backend, rng, x, SMALL_WINDOWS[0], True, version) for version in ("naive", "vector"))
+        return
+    for dtype in LARGE_TYPES:
+        for n, c, h, w in LARGE:
+            for kernel, padding in ((2, 0), (3, 1)):
+                windows = Windows((h, w), (kernel, kernel), (2, 2), (padding, padding), (1, 1), (h // 2, w // 2))
+                x = random_planes(backend, rng, (n, c, h, w), dtype)
+                yield from (_example(backend, rng, x, windows, backward) for backward in (False, True))
+
+
+def _example(backend, rng, x, windows, backward, version=None):
+    geometry = windows.kernel, windows.stride, windows.padding, windows.dilation
+    y, winners = max_pool(backend, x, *geometry, windows.out)
+    g = random_planes(backend, rng, y.shape, x.dtype.name)
+
+    def run():
+        if backward:
+            return {"gx": max_pool_backward(backend, g, winners, windows.size, *geometry, version=version)}
+        return dict(zip(("y", "winners"), max_pool(backend, x, *geometry, windows.out, version=version), strict=True))
+
+    def expected():
+        seen = windows.each(exact(backend, x), -np.inf)
+        place = seen.argmax(0)
+        if not backward:
+            return {"y": seen.max(0), "winners": place}
+        return {"gx": windows.spread(np.where(np.arange(len(seen))[:, None, None, None, None] == place, exact(backend, g), 0))}
+
+    tiles = all(p == 0 and s == k and o * s == n for p, s, k, o, n in zip(
+        windows.padding, windows.stride, windows.kernel, windows.out, windows.size, strict=True
+    ))  # fmt: skip
+    entry = entry_of(f"max_pool_{'backward' if backward else 'forward'}{_version(backend, version, x.shape[1], x, y, tiles and backward)[1]}", x)
+    moved = x.nbytes + y.nbytes + winners.nbytes
+    return Example(f"{entry}, {x.shape[0]}x{x.shape[1]} planes, {windows}", run, expected, TOLERANCE[x.dtype.name], bytes=moved, entry=entry)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..example_arrays import TOLERANCE, exact, random_array
+from ..launch_size import SUFFIX
+from ..registry import Example, example
+from .plane_examples import LARGE, LARGE_TYPES, random_planes
 from .planes import check_same, entry_of, flat, lanes
 
 
@@ -59,3 +63,33 @@ def _launch(backend, name, arrays, version):
 def _steps(array):
     """Strides of the dimensions that have more than one place."""
     return [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+
+
+@example("relu")
+def examples(backend, rng, size):
+    """Both versions, lengths that are no whole number of vectors; activations of VGG-16."""
+    if size == "small":
+        for dtype in SUFFIX:
+            for version in ("naive", "vector"):
+                x = random_array(backend, rng, (5, 41), dtype)
+                yield _example(backend, x, x, version)
+                yield _example(backend, *(random_planes(backend, rng, (2, 3, 4, 5), dtype) for _ in range(2)), version, True)
+        return
+    for dtype in LARGE_TYPES:
+        for shape in LARGE:
+            x = random_planes(backend, rng, shape, dtype)
+            yield _example(backend, x, x, None)
+            yield _example(backend, x, relu(backend, x), None, True)
+
+
+def _example(backend, g, y, version, backward=False):
+    def run():
+        return {"gx": relu_backward(backend, g, y, version=version)} if backward else {"y": relu(backend, g, version=version)}
+
+    def expected():
+        slope, value = exact(backend, g), exact(backend, y)
+        return {"gx": slope * (value > 0)} if backward else {"y": np.maximum(slope, 0)}
+
+    entry = entry_of(f"relu_{'backward' if backward else 'forward'}{'_naive' if version == 'naive' else ''}", g)
+    title = f"{entry} of {'x'.join(map(str, g.shape))}"
+    return Example(title, run, expected, TOLERANCE[g.dtype.name], bytes=(3 if backward else 2) * g.nbytes, entry=entry)
