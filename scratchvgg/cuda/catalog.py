@@ -13,7 +13,7 @@ from . import registry
 from .arch import ArchitectureError
 from .compile import Compiled, compile_kernel_file
 from .messages import CompileError
-from .occupancy import Occupancy, occupancy
+from .occupancy import Occupancy, UnknownLimits, occupancy
 from .resources import Resources
 from .sources import kernel_sources
 
@@ -58,9 +58,15 @@ def compile_files(files: Iterable[Path], arch: str, tell: Callable[[int, int], N
     return Batch(list(of[Compiled].values()), of[CompileError], of[ArchitectureError])
 
 
-def entry_occupancy(needs: Resources) -> Occupancy:
-    """The occupancy of an entry at its largest block, or at :data:`USUAL_BLOCK` where it names none; without dynamic shared memory."""
-    return occupancy(needs.arch, needs.threads or USUAL_BLOCK, needs.registers, needs.shared, needs.barriers)
+def entry_occupancy(needs: Resources) -> Occupancy | None:
+    """The occupancy of an entry at its largest block, or at :data:`USUAL_BLOCK` where it names none; without dynamic shared memory.
+
+    None for an architecture whose limits are not in the table of :mod:`~scratchvgg.cuda.occupancy`.
+    """
+    try:
+        return occupancy(needs.arch, needs.threads or USUAL_BLOCK, needs.registers, needs.shared, needs.barriers)
+    except UnknownLimits:
+        return None
 
 
 @dataclass(frozen=True)

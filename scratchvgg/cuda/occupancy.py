@@ -43,6 +43,10 @@ LIMITS = {
 SAME_AS = {103: 100, 121: 120}
 
 
+class UnknownLimits(ValueError):
+    """An architecture whose limits are not in the table."""
+
+
 @dataclass(frozen=True)
 class Occupancy:
     """Blocks and warps that are on a multiprocessor together, the warps' share of the most there can be, and what stops more.
@@ -60,13 +64,13 @@ def limits_of(arch: str) -> Limits:
     """The limits of an architecture.
 
     Raises:
-        ValueError: for one whose numbers are not in the table.
+        UnknownLimits: for one whose numbers are not in the table.
     """
     match = re.fullmatch(r"sm_(\d+)[af]?", arch)
     number = int(match[1]) if match else 0
     limits = LIMITS.get(SAME_AS.get(number, number))
     if limits is None:
-        raise ValueError(f"arch: no occupancy table for {arch!r}; there are {', '.join(f'sm_{n}' for n in sorted({*LIMITS, *SAME_AS}))}")
+        raise UnknownLimits(f"arch: no occupancy table for {arch!r}; there are {', '.join(f'sm_{n}' for n in sorted({*LIMITS, *SAME_AS}))}")
     return limits
 
 
@@ -81,7 +85,7 @@ def occupancy(arch: str, threads: int, registers: int, shared: int = 0, barriers
         barriers: named barriers of a block.
 
     Raises:
-        ValueError: for an unknown architecture, or a block without threads or registers.
+        UnknownLimits, ValueError: for an unknown architecture, or a block without threads or registers.
     """
     limits = limits_of(arch)
     if threads < 1 or registers < 1:

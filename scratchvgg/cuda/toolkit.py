@@ -18,7 +18,7 @@ INSTALL = {
     "nvrtc": "pip install 'scratchvgg[kernels]'",
     "headers": "pip install 'scratchvgg[kernels]'",
     "nvdisasm": "pip install 'scratchvgg[kernels]'",
-    "cuobjdump": "pip install 'scratchvgg[kernels]'",
+    "cuobjdump": "install NVIDIA's CUDA toolkit (nvdisasm serves here)",
     "nvcc": "install NVIDIA's CUDA toolkit (only for inspection; NVRTC compiles the kernels)",
     "compute-sanitizer": "install NVIDIA's CUDA toolkit (only for checks on a GPU; --sanitize does them on the emulator)",
 }

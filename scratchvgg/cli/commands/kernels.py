@@ -60,7 +60,7 @@ def run(args) -> int:
     except FileNotFoundError as error:
         raise CommandError(f"{error.filename}: there is no such file") from error
     except KeyError as error:
-        raise CommandError(f"{error.args[0]} (files: {', '.join(kernel_sources())})") from error
+        raise CommandError(f"{error.args[0]}; the files are {', '.join(kernel_sources())}") from error
     except ArchitectureError as error:
         raise CommandError(f"--arch: {error}") from error
     except CompileError as error:
@@ -70,15 +70,21 @@ def run(args) -> int:
 
 def _arch(asked: str | None) -> str:
     """What was asked for, else the architecture of the first GPU."""
-    from ...cuda import arch, libcuda
+    from ...cuda.arch import DEFAULT, number_of, parse_arch
+    from ...cuda.libcuda import ask_driver
+    from ...cuda.nvrtc import load_nvrtc
 
     if asked is None:
-        gpus = libcuda.ask_driver().gpus
-        return "sm_{}{}".format(*gpus[0].capability) if gpus else arch.DEFAULT
+        gpus = ask_driver().gpus
+        return "sm_{}{}".format(*gpus[0].capability) if gpus else DEFAULT
     try:
-        return arch.parse_arch(asked)
+        arch = parse_arch(asked)
     except ValueError as error:
         raise CommandError(f"--{error}") from error
+    known = load_nvrtc().architectures
+    if number_of(arch) not in known:
+        raise CommandError(f"--arch: this NVRTC compiles for {', '.join(f'sm_{number}' for number in known)}, not for {arch}")
+    return arch
 
 
 def _disassemble(name: str, arch: str, ptx: bool) -> int:
@@ -123,8 +129,8 @@ def _print_json(rows, batch, arch: str) -> None:
     from ...cuda.catalog import entry_occupancy
     from ...cuda.nvrtc import load_nvrtc
 
-    kernels = [{"file": kernel.file.name, **asdict(needs), "hot": kernel.is_hot(needs.entry), "occupancy": asdict(entry_occupancy(needs))}
-               for kernel, needs in rows]
+    kernels = [{"file": kernel.file.name, **asdict(needs), "hot": kernel.is_hot(needs.entry),
+                "occupancy": asdict(fits) if (fits := entry_occupancy(needs)) else None} for kernel, needs in rows]
     print(json.dumps({
         "arch": arch, "nvrtc": "{}.{}".format(*load_nvrtc().version), "kernels": kernels,
         "failed": {file.name: str(error) for file, error in batch.failed.items()},
@@ -139,9 +145,10 @@ def _print_table(rows, batch, arch: str) -> None:
     lines, above = [], None
     for kernel, needs in rows:
         fits = entry_occupancy(needs)
+        filling = [fits.blocks, f"{fits.share:.0%}", fits.limit] if fits else ["-"] * 3
         name, entry = "" if kernel == above else kernel.name, needs.entry + " *" * kernel.is_hot(needs.entry)
-        lines.append([name, entry, needs.registers, needs.shared, needs.spills, needs.threads or f"~{USUAL_BLOCK}", fits.blocks, f"{fits.share:.0%}",
-                      fits.limit, needs.instructions])
+        lines.append([name, entry, needs.registers, needs.shared, needs.spills, needs.threads or f"~{USUAL_BLOCK}", *filling,
+                      needs.instructions])
         above = kernel
     print(table(lines, list(COLUMNS), left=2))
     spilling = sum(needs.spills > 0 for _, needs in rows)
