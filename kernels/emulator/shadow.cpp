@@ -35,7 +35,7 @@ Checker::Checker(Worker& worker, Launch& launch) : worker(worker), launch(launch
             arrays = arrays ? std::min(arrays, region.start) : region.start;
             arrays_end = std::max(arrays_end, region.start + region.bytes);
         }
-        shadows.push_back({region, std::vector<Cell>(region.kind == OTHER ? 0 : (region.bytes + region.granule - 1) / region.granule)});
+        shadows.push_back({region, std::vector<Cell>(region.kind == GLOBAL ? (region.bytes + region.granule - 1) / region.granule : 0)});
         if (!region.unset) continue;
         // Elements of one or two bytes can hold the pattern by chance: there, four (eight) bytes together must.
         const size_t step = region.granule >= 4 ? 4 : 8;
@@ -52,13 +52,15 @@ void Checker::start_block() {
     objects.clear();
     acquired.clear();
     fenced = false;
-    for (Shadow& shadow : shadows) {
-        if (shadow.region.kind != SHARED) continue;
-        memset(shadow.region.start, 0xFF, shadow.region.bytes);
-        Cell empty;
-        empty.written = false;
-        std::fill(shadow.cells.begin(), shadow.cells.end(), empty);
-    }
+    last = nullptr;
+    for (Shadow& shadow : shadows) shadow.fresh = true;
+}
+
+void Checker::empty(Shadow& shadow) {
+    memset(shadow.region.start, 0xFF, shadow.region.bytes);
+    Cell unwritten;
+    unwritten.written = false;
+    shadow.cells.assign((shadow.region.bytes + shadow.region.granule - 1) / shadow.region.granule, unwritten);
 }
 
 Shadow* Checker::find(const char* address) {
@@ -66,7 +68,10 @@ Shadow* Checker::find(const char* address) {
     auto after = std::upper_bound(shadows.begin(), shadows.end(), address, [](const char* a, const Shadow& s) { return a < s.region.start; });
     if (after == shadows.begin()) return nullptr;
     Shadow& shadow = *(after - 1);
-    return address < shadow.region.start + shadow.region.bytes ? last = &shadow : nullptr;
+    if (address >= shadow.region.start + shadow.region.bytes) return nullptr;
+    if (shadow.region.kind == SHARED && shadow.fresh) empty(shadow);
+    shadow.fresh = false;
+    return last = &shadow;
 }
 
 // The threads' stacks and the emulator's own memory.

@@ -25,6 +25,7 @@ struct Cell {
 struct Shadow {
     Region region;
     std::vector<Cell> cells;
+    bool fresh = true;  // shared memory of a block that has not touched it: to be emptied before it is used
 };
 
 enum Kind { READ, WRITE, ATOMIC, VOLATILE_READ, VOLATILE_WRITE };
@@ -58,6 +59,7 @@ struct Checker {
     unsigned place_of(void* caller) const { return (unsigned)(static_cast<char*>(caller) - launch.checks->image) - 1; }
     bool before(const Access& past) const;
     Shadow* find(const char* address);
+    void empty(Shadow& shadow);
     bool harmless(const char* address) const;
     bool constant(const char* address) const;
     [[noreturn]] void outside(const char* address, size_t bytes, Kind kind, unsigned place);
