@@ -54,7 +54,7 @@ struct PixelLoader {
 };
 
 #define VERSION(T, suffix, M, N, WARP_M, WARP_N, BLOCKS) \
-    extern "C" __global__ void __launch_bounds__(M / WARP_M * (N / WARP_N) * 32, BLOCKS) \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS) \
         conv_tensor_core_grad_weight_##M##x##N##_##suffix(const T* dy, const T* x, T* dw, float* partial, ConvShape g, int splits) { \
         typedef TensorTile<T, M, N, WARP_M, WARP_N, 4, Across, Across> Tile; \
         weight_by_tiles<Tile, PixelLoader<Tile>>(dy, x, dw, partial, g, splits);                                             \

@@ -273,16 +273,17 @@ __device__ __forceinline__ void store_rows(const Sums<Tile>& sums, unsigned char
     }
 }
 
-// The maximum of rows 4·w … 4·w + 3, which are the pixels of window w, and in winners (unless null) which of them it was: the first of equals,
-// the last NaN.
+// The maximum of rows 4·w … 4·w + 3, which are the pixels of window w, and in winners (unless null) which of them it was before ReLU: the first of
+// equals, the last NaN.
 template <class Tile>
 __device__ __forceinline__ void store_windows(const Sums<Tile>& sums, unsigned char* shared, typename Tile::T* out, uint8* winners, int64 first_row,
                                               int first_column, int64 rows, int columns, const Finish& finish) {
     typedef typename Tile::T T;
     const Stager<Tile> stager(shared);
+    const Finish linear = {finish.scale, finish.bias, false};
 #pragma unroll
     for (int i = 0; i < Tile::BLOCKS_M; ++i) {
-        stager.put(sums, i, first_column, columns, finish);
+        stager.put(sums, i, first_column, columns, linear);
         for (int k = threadIdx.x % 32; k < 4 * Tile::WARP_N; k += 32) {
             const int window = k / Tile::WARP_N, inner = k % Tile::WARP_N, column = first_column + Tile::column() + inner;
             const int64 row = first_row + Tile::row() + i * 16 + window * 4;
@@ -294,7 +295,7 @@ __device__ __forceinline__ void store_windows(const Sums<Tile>& sums, unsigned c
                 const T x = reinterpret_cast<const T*>(stager.at(window * 4 + place, inner / WORD<T>))[inner % WORD<T>];
                 if (widen(x) > widen(best) || widen(x) != widen(x)) best = x, winner = place;
             }
-            out[row / 4 * columns + column] = best;
+            out[row / 4 * columns + column] = finish.relu && widen(best) <= 0.0f ? T(0.0f) : best;
             if (winners) winners[row / 4 * columns + column] = winner;
         }
         __syncwarp();
