@@ -20,7 +20,7 @@ FLOORS = {
     "ops": 4, "serialization": 4,
     "nn": 5, "hub": 5,
     "models": 6, "optim": 6, "utils": 6,
-    "evaluate": 7,
+    "amp": 7, "evaluate": 7,
     "train": 8,
     "study": 9, "bench": 9,
     "cli": 10,

@@ -8,7 +8,7 @@ Each pass is done by the algorithm that ``conv.choose`` names when it runs.
 from __future__ import annotations
 
 from ..array import parallel_for
-from ..autograd import Op, ops
+from ..autograd import Op, ops, unifies
 from ..conv import PLAIN, Problem, cache, choose, convolve
 from ..conv.epilogue import pieces
 from ..conv.geometry import same_padding
@@ -164,8 +164,9 @@ def check_operands(name, input, weight, bias, channels_out):
     """Raise RuntimeError unless the element types agree and the bias has one number per output channel."""
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"{name}: expected floating point input, got {input.dtype}")
+    mixed = not unifies(name, input, weight, bias)
     for argument, other in (("weight", weight), ("bias", bias)):
-        if other is not None and other.dtype is not input.dtype:
+        if mixed and other is not None and other.dtype is not input.dtype:
             raise RuntimeError(f"{name}: input is {input.dtype} and {argument} is {other.dtype}; they must be the same")
     if bias is not None and tuple(bias.shape) != (channels_out,):
         raise RuntimeError(f"{name}: expected bias of shape ({channels_out},), got {tuple(bias.shape)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ..autograd import Op, ops
+from ..autograd import Op, ops, unifies
 from .common import check_tensor, sum_to
 from .precision import sum_rows, widen
 from .thin import times, times_transposed, transposed_times
@@ -67,7 +67,7 @@ def linear(input, weight, bias=None):
     """
     for argument, value in (("input", input), ("weight", weight)) + ((("bias", bias),) if bias is not None else ()):
         check_tensor("linear", argument, value)
-        if value.dtype is not input.dtype:
+        if value.dtype is not input.dtype and not unifies("linear", input, weight, bias):
             raise RuntimeError(f"linear: expected one element type, got input {input.dtype} and {argument} {value.dtype}")
     if weight.ndim == 1 and bias is None:
         return linear(input, weight.unsqueeze(0)).squeeze(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..autograd import Op, ops
+from ..autograd import Op, ops, unifies
 from .common import broadcast_shape, check_tensor, sum_to
 
 
@@ -49,10 +49,16 @@ class MatMul(Op):
         return ga, gb
 
 
-def _same_type(name, a, b):
+class Dot(MatMul):
+    """(1, K) @ (K, 1): a sum rather than a product of matrices, so autocast does not lower it."""
+
+    name = "dot"
+
+
+def _same_type(name, a, b, op=MatMul):
     check_tensor(name, "input", a)
     check_tensor(name, "other", b)
-    if a.dtype is not b.dtype:
+    if a.dtype is not b.dtype and not unifies(op.name, a, b):
         raise RuntimeError(f"{name}: expected both factors to have the same dtype, got {a.dtype} and {b.dtype}")
 
 
@@ -118,10 +124,10 @@ def dot(input, other):
     Raises:
         RuntimeError: unless both are vectors of one length.
     """
-    _same_type("dot", input, other)
+    _same_type("dot", input, other, Dot)
     if input.ndim != 1 or other.ndim != 1 or input.shape != other.shape:
         raise RuntimeError(f"dot: expected two vectors of one length, got shapes {tuple(input.shape)} and {tuple(other.shape)}")
-    return matmul(input, other)
+    return ops.reshape(Dot.apply(ops.unsqueeze(input, 0), ops.unsqueeze(other, 1)), ())
 
 
 @ops.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..autograd import Op, is_grad_enabled, ops
+from ..autograd import Op, is_grad_enabled, ops, unifies
 from .common import check_tensor
 from .precision import check_floating, widen
 from .reduction import loss_reduction, reduced
@@ -89,7 +89,7 @@ def check_weight(name, weight, input):
         return
     check_tensor(name, "weight", weight)
     classes = input.shape[0] if input.ndim == 1 else input.shape[1]
-    if tuple(weight.shape) != (classes,) or weight.dtype is not input.dtype:
+    if tuple(weight.shape) != (classes,) or (weight.dtype is not input.dtype and not unifies(name, weight, input)):
         raise RuntimeError(
             f"{name}: weight must be {input.dtype} of shape ({classes},), got {weight.dtype} of shape {tuple(weight.shape)}"
         )
