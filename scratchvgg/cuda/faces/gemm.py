@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import numpy as np
 
 from ..example_arrays import TOLERANCE, exact, random_array
@@ -22,42 +18,6 @@ VERSIONS = ("naive", "shared", "tiled_64", "tiled_128", "thin")
 _ROWS = 8  # of A that the thin versions take
 _ENOUGH = 264  # blocks that fill a large GPU twice over
 _DEEP = 256  # the depth of a split is a multiple of this
-
-_library: ContextVar[bool | None] = ContextVar("gemm_library", default=None)
-
-
-@contextmanager
-def library_gemm(mode: bool):
-    """Multiply by the array library (cuBLAS on a GPU, TF32 off; NumPy's BLAS on the emulator) in this ``with`` block, or (False) by our kernels.
-
-    Outside, the environment decides: ``SCRATCHVGG_GEMM=library``; our kernels unless it says so.
-    """
-    before = _library.set(bool(mode))
-    try:
-        yield
-    finally:
-        _library.reset(before)
-
-
-def uses_library() -> bool:
-    """Whether :func:`product` goes to the array library now."""
-    mode = _library.get()
-    return os.environ.get("SCRATCHVGG_GEMM", "kernels") == "library" if mode is None else mode
-
-
-def product(backend, a, b, *, bias=None, relu: bool = False, out=None):
-    """relu(a b + bias) by our kernels or, see :func:`library_gemm`, by the array library. Arguments as for :func:`gemm`."""
-    if not uses_library():
-        return gemm(backend, a, b, bias=bias, relu=relu, out=out)
-    out, xp = _checked(backend, a, b, bias, out, False), backend.xp
-    wide = accumulator(a.dtype)
-    result = xp.matmul(a.astype(wide, copy=False), b.astype(wide, copy=False))
-    if bias is not None:
-        result += bias
-    if relu:
-        xp.maximum(result, 0, out=result)
-    out[...] = result
-    return out
 
 
 def gemm(backend, a, b, *, bias=None, relu: bool = False, alpha: float = 1.0, out=None, accumulate: bool = False, version: str | None = None):
@@ -78,16 +38,15 @@ def gemm(backend, a, b, *, bias=None, relu: bool = False, alpha: float = 1.0, ou
         ValueError: for shapes that do not fit, ``accumulate`` without ``out``, or a version that cannot do this problem.
         TypeError: for mixed or other element types.
     """
-    out = _checked(backend, a, b, bias, out, accumulate)
+    out = checked(backend, a, b, bias, out, accumulate)
     (m, k), n = a.shape, b.shape[1]
     if out.size == 0:
         return out
-    letters = _letter(a), _letter(b)
+    letters = letter(a), letter(b)
     version = version or choose(m, n, letters, out.dtype.name)
     _check_version(version, m, letters, out.dtype.name)
     suffix = SUFFIX[out.dtype.name]
-    blocks, shape = _blocks(version, letters[1], m, n), _shape(backend, a, b, out, letters)
-    shape["alpha"], shape["relu"], shape["accumulate"] = alpha, relu, accumulate
+    blocks, shape = _blocks(version, letters[1], m, n), kernel_shape(backend, a, b, out, alpha, relu, accumulate)
     bias = NULL if bias is None else bias
     if version in ("naive", "shared"):
         block = (16, 16) if version == "shared" else (THREADS,)
@@ -132,32 +91,33 @@ def _blocks(version, b_letter, m, n):
     return -(-m // side) * -(-n // side)
 
 
-def _shape(backend, a, b, out, letters):
-    """The kernels' argument for these arrays."""
-    shape = np.zeros(1, SHAPE)
+def kernel_shape(backend, a, b, out, alpha: float = 1.0, relu: bool = False, accumulate: bool = False) -> np.ndarray:
+    """``struct GemmShape`` for these arrays, one element of :data:`SHAPE`; depth is left at 0."""
+    shape, letters = np.zeros(1, SHAPE), (letter(a), letter(b))
+    shape["alpha"], shape["relu"], shape["accumulate"] = alpha, relu, accumulate
     strides = *a.strides, *b.strides, out.strides[0]
     for name, stride in zip(("a_m", "a_k", "b_k", "b_n", "c_m"), strides, strict=True):
         shape[name] = stride // out.itemsize
     shape["M"], shape["N"], shape["K"] = *out.shape, a.shape[1]
-    shape["wide_a"] = _aligned(backend, a, 0 if letters[0] == "n" else 1)
-    shape["wide_b"] = _aligned(backend, b, 0 if letters[1] == "n" else 1)
-    shape["wide_c"] = _aligned(backend, out, 0)
+    shape["wide_a"] = aligned(backend, a, 0 if letters[0] == "n" else 1)
+    shape["wide_b"] = aligned(backend, b, 0 if letters[1] == "n" else 1)
+    shape["wide_c"] = aligned(backend, out, 0)
     return shape
 
 
-def _letter(x):
+def letter(x) -> str | None:
     """"n" if rows are consecutive in memory, "t" if columns are, else None."""
     axes = (1, "n"), (0, "t")
     unit = [letter for axis, letter in axes if x.strides[axis] == x.itemsize]
     return next(iter(unit or [letter for axis, letter in axes if x.shape[axis] == 1]), None)
 
 
-def _aligned(backend, x, along):
+def aligned(backend, x, along: int) -> bool:
     """Whether every line along the other dimension begins at a multiple of 16 bytes."""
     return backend.address(x) % 16 == 0 and (x.shape[along] == 1 or x.strides[along] % 16 == 0)
 
 
-def _checked(backend, a, b, bias, out, accumulate):
+def checked(backend, a, b, bias, out, accumulate):
     """``out``, or an array to be it.
 
     Raises:

@@ -7,8 +7,8 @@ import math
 from ...array import default_generator
 from ...autograd import Op, kernel_twin
 from ...cuda.faces import dropout as dropouts
-from ...cuda.faces.gemm import product
 from ...cuda.launch_size import SUFFIX
+from ...cuda.product import product
 from ..linear import Linear
 
 

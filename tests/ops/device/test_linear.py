@@ -5,7 +5,7 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg import nn
-from scratchvgg.cuda.faces.gemm import library_gemm
+from scratchvgg.cuda.product import library_gemm
 from scratchvgg.nn.fusion import fusion
 from tests.cuda.launches import launches
 from tests.harness import Variant, parametrize_cases, run
@@ -26,11 +26,11 @@ def test_against_torch(case, dtype, layout):
 
 @pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
 def test_all_passes_are_our_kernels(dtype):
-    x, w, b = (sv.randn(*shape).to(dtype).to("emulator").requires_grad_() for shape in ((12, 40), (16, 40), (16,)))
+    x, w, b = (sv.randn(*shape).to(dtype).to("emulator").requires_grad_() for shape in ((16, 40), (24, 40), (24,)))
     with launches() as names:
         sv.nn.functional.linear(x, w, b).sum().backward()
-    kind = {"float32": "f32", "bfloat16": "bf16"}[dtype]
-    assert names == [f"gemm_tiled_64_nt_{kind}", f"gemm_tiled_64_nn_{kind}", f"gemm_tiled_64_tn_{kind}", f"gemm_thin_nn_{kind}"]
+    tiled, kind = {"float32": ("tiled_64", "f32"), "bfloat16": ("tensor_core_64", "bf16")}[dtype]
+    assert names == [f"gemm_{tiled}_{letters}_{kind}" for letters in ("nt", "nn", "tn")] + [f"gemm_thin_nn_{kind}"]
 
 
 def test_few_rows_read_the_weight_once():
