@@ -12,13 +12,14 @@ from ..text import table
 
 SUMMARY = "the CUDA kernels: registers, shared memory, spills, occupancy; their source and machine code"
 DESCRIPTION = """
-Compile the CUDA kernels and show what each takes of a GPU. No GPU is needed: NVRTC compiles for any architecture, and the results are kept on disk.
-NAME is a kernel file (relu), the path of one of your own (my_conv.cu), an entry (relu_forward_f32) or a pattern of entries ('*_f32').
+Compile the CUDA kernels and show what each takes of a GPU. No GPU is needed: NVRTC compiles for any architecture, and the
+results are kept on disk. NAME is a kernel file (relu), the path of one of your own (my_conv.cu), an entry
+(relu_forward_f32) or a pattern of entries ('*_f32').
 
-registers are a thread's; shared is a block's static shared memory in bytes; spills are bytes that a thread writes to and reads from main memory
-for want of registers; threads is the largest block (__launch_bounds__; ~256 is assumed where there are none); as many blocks fit on a multiprocessor
-at a time, which makes the occupancy; "limited by" says what stops more; code is the number of machine instructions. * marks the hot kernels, those
-that time depends on.
+registers are a thread's; shared is a block's static shared memory in bytes; spills are bytes that a thread writes to and
+reads from main memory for want of registers; threads is the largest block (__launch_bounds__; ~256 is assumed where there
+are none); so many blocks fit on a multiprocessor at a time, which makes the occupancy; "limited by" says what stops more;
+code is the number of machine instructions. * marks the hot kernels, those that time depends on.
 """
 EXAMPLES = """
 scratchvgg kernels --arch sm_90
