@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..nn.normalization import BatchNorm1d, BatchNorm2d
 from .recipe import Recipe, RecipeError, did_you_mean
 
 WHITENING_IMAGES = 5000
+RESIDENT = 8 << 30  # bytes of images that a device takes in
 
 
 def datasets(recipe: Recipe):
@@ -67,6 +69,15 @@ def augmentation(recipe: Recipe, dataset) -> Callable:
         except ValueError as error:
             raise RecipeError(f"augmentation: {entry!r}: {error}") from None
     return transforms.Compose([*steps, transforms.Normalize(dataset.mean, dataset.std)])
+
+
+def loader(backend, dataset, batch_size: int, **options) -> data.DataLoader:
+    """A loader of batches for a device: the same batches everywhere. If the device runs kernels, the data set lies there as bytes and the
+    kernels augment it, unless it is larger than :data:`RESIDENT` or the transform is one that only the CPU has."""
+    if backend.runs_kernels and math.prod(image_shape(dataset)) * len(dataset) <= RESIDENT:
+        with contextlib.suppress(ValueError):
+            return data.DeviceLoader(dataset, batch_size, device=backend.device, **options)
+    return data.DataLoader(dataset, batch_size, **options)
 
 
 def image_shape(dataset) -> tuple[int, ...]:

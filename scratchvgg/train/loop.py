@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .. import __version__, conv, evaluate
 from ..array import default_generator, get_num_threads, manual_seed, set_num_threads
-from ..data import DataLoader, transforms
+from ..data import transforms
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import EMA
@@ -66,12 +66,12 @@ class Trainer:
         build.convolutions(recipe)
         self.backend = build.backend(recipe)
         self.train_set, self.test_set = build.datasets(recipe)
-        self.loader = DataLoader(
-            self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
+        self.loader = build.loader(
+            self.backend, self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
             transform=build.augmentation(recipe, self.train_set),
         )
         normalize = transforms.Normalize(self.train_set.mean, self.train_set.std)
-        self.test_loader = DataLoader(self.test_set, recipe.eval_batch_size, seed=0, transform=normalize)
+        self.test_loader = build.loader(self.backend, self.test_set, recipe.eval_batch_size, seed=0, transform=normalize)
         self.total_steps = recipe.epochs * len(self.loader)
         manual_seed(recipe.seed)
         self.model = build.model(recipe, len(self.train_set.classes))

@@ -1,0 +1,105 @@
+"""Training on the devices that run the CUDA kernels: the CPU's numbers, late reading, resuming elsewhere."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import scratchvgg as sv
+from scratchvgg import cli, train
+from scratchvgg.array import CPU, Device, get_backend
+from scratchvgg.data import DeviceLoader
+from scratchvgg.nn import functional as F
+from scratchvgg.train import NonFiniteError, Recipe, Trainer, checkpoint, create
+from scratchvgg.train.meter import Meter
+from scratchvgg.train.metrics import read
+from tests.harness import DEVICES
+
+ELSEWHERE = [pytest.param(d, marks=[pytest.mark.gpu] if d == "cuda" else []) for d in DEVICES if d != "cpu"]
+SMALL = dict(
+    train_size=64, test_size=20, epochs=2, batch_size=16, eval_batch_size=20, augmentation=["crop:2", "flip", "cutout:4"], log_every=2, plot=False,
+    model_options={"widths": [4, "M", 8, "M"], "dropout": 0.2}, lr=0.05,
+)
+
+
+def losses(folder):
+    return [line["loss"] for line in read(folder.metrics, "step")]
+
+
+@pytest.mark.parametrize("device", ELSEWHERE)
+def test_a_run_has_the_losses_of_the_cpu(tmp_path, device):
+    folders = {}
+    for where in ("cpu", device):
+        recipe = Recipe(**SMALL, device=where)
+        folders[where] = create(recipe, tmp_path / where)
+        trainer = Trainer(recipe, plain=True)
+        assert isinstance(trainer.loader, DeviceLoader) == (where != "cpu")
+        assert trainer.run(folders[where]).finished
+    ours, expected = losses(folders[device]), losses(folders["cpu"])
+    assert len(ours) == 4 and np.allclose(ours, expected, rtol=1e-4)
+    weights = [checkpoint.load(f.last)["model"] for f in folders.values()]
+    for name, w in weights[0].items():
+        assert np.allclose(np.asarray(w, np.float64), np.asarray(weights[1][name], np.float64), rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize("device", ELSEWHERE)
+def test_a_run_of_a_device_goes_on_and_is_tested_on_the_cpu(tmp_path, device, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(**{**SMALL, "epochs": 1}, device=device)
+    folder = create(recipe, "run")
+    Trainer(recipe, plain=True).run(folder)
+    state = checkpoint.load(folder.last)
+    assert all(t.device == CPU for t in state["model"].values() if isinstance(t, sv.Tensor))
+    capsys.readouterr()
+    assert cli.main(["eval", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 20
+    assert cli.main(["train", "--resume", "run", "--device", "cpu"]) == 0, "nothing is left to do, but everything is loaded"
+
+
+def test_a_missing_gpu_is_said_at_once(tmp_path, monkeypatch, capsys):
+    if sv.cuda.is_available():
+        pytest.skip("there is one")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--device", "cuda"]) == 2
+    said = capsys.readouterr().err
+    assert "device 'cuda:0' is not available" in said and "emulator" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_meter_adds_up(device):
+    backend = get_backend(Device(device))
+    meter, rng = Meter(backend), np.random.default_rng(0)
+    total = right = 0
+    for count in (5, 3):
+        logits, labels = sv.tensor(rng.standard_normal((count, 4)), device=device), sv.tensor(rng.integers(0, 4, count), device=device)
+        loss = F.cross_entropy(logits, labels)
+        meter.add(loss, logits, labels)
+        total += loss.item() * count
+        right += int((logits.argmax(1) == labels).sum().item())
+    assert math.isclose(meter.read(now=True), total / 8, rel_tol=1e-6)
+    assert meter.epoch[1:] == meter.interval[1:] == [right, 8] and math.isclose(meter.epoch[0], total, rel_tol=1e-6)
+    meter.restart("interval")
+    meter.read(now=True)
+    assert meter.interval == [0.0, 0, 0] and meter.epoch[2] == 8
+
+
+def test_meter_reads_a_device_late(monkeypatch):
+    backend = get_backend(Device("emulator"))
+    meter, read_back = Meter(backend), []
+    monkeypatch.setattr(type(backend), "to_numpy", lambda self, a: read_back.append(a) or np.array(a))
+    logits, labels = sv.zeros(2, 3, device="emulator"), sv.tensor([0, 1], device="emulator")
+    for _ in range(5):
+        meter.add(F.cross_entropy(logits, labels), logits, labels)
+        meter.read()
+    assert read_back == [] and meter.epoch[2] == 0
+    meter.read(now=True)
+    assert len(read_back) == 1 and meter.epoch[2] == 10
+
+
+def test_a_broken_loss_on_a_device_stops_the_run(tmp_path, monkeypatch):
+    recipe = Recipe(**{**SMALL, "lr": 1e30, "log_every": 1}, device="emulator")
+    folder = train.create(recipe, tmp_path / "run")
+    with pytest.raises(NonFiniteError, match="the loss is (nan|inf)|the last step broke the weights"):
+        Trainer(recipe, plain=True).run(folder)
