@@ -6,13 +6,13 @@ See ``conv/im2col.py`` for the formulas. The sums are kept in float32 at least: 
 from __future__ import annotations
 
 from ...array.dtypes import as_dtype
-from ...cuda.faces.conv_implicit_gemm import finish
+from ...cuda.faces.conv_implicit_gemm import TILES, finish, plan
 from ...cuda.faces.im2col import col2im, im2col
 from ...cuda.launch_size import accumulator
 from ..epilogue import PLAIN
 from ..errors import sum_bound, terms
 from ..registry import Algorithm, register
-from .costs import LAUNCH, floor, moved, multiplied
+from .costs import CLOCK, LAUNCH, floor, moved
 from .memory import dense, filled, per_channel
 
 CAP = 256 << 20  # bytes of a tile of the column matrix
@@ -41,10 +41,11 @@ class Im2colKernels(Algorithm):
         return (rows * (depth + g.K) + (filters if which == "grad_weight" else 0)) * size
 
     def cost(self, problem, dtype, which="forward"):
-        g, size = problem, accumulator(as_dtype(dtype).numpy).itemsize
-        tiles = -(-g.N * g.P * g.Q // _rows(g, size))
-        columns = moved(2 * g.N * g.P * g.Q * g.groups * _depth(g), size)
-        product = multiplied(self.operations(g, which), dtype, 0.8 if g.groups == 1 else 0.2)
+        g, wide, name = problem, accumulator(as_dtype(dtype).numpy), as_dtype(dtype).name
+        tiles = -(-g.N * g.P * g.Q // _rows(g, wide.itemsize))
+        columns = moved(2 * g.N * g.P * g.Q * g.groups * _depth(g), wide.itemsize)
+        how = plan(g, which, name)  # the library's tiles are reckoned as good as ours, and take any channels
+        product = how.cycles / CLOCK * (2 if name == "float64" else 1) * (TILES[name]["general"].share / 0.8 if how.version == "general" else 1)
         return LAUNCH * (2 + 2 * tiles) + floor(g, dtype) + columns + product
 
     def error_bound(self, problem, dtype, which="forward"):

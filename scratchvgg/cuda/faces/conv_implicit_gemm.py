@@ -16,8 +16,8 @@ from .conv_arrays import SMS, aligned, check, check_array
 PASSES = ("forward", "grad_input", "grad_weight")
 _SHALLOWEST = 256  # products that a split adds up at least
 _MOST_PARTIAL = 128 << 20  # bytes of the sums of all splits
-_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_BYTES_A_CYCLE, _LAUNCH = 2000, 5000  # of a large GPU: memory traffic; cycles that one more launch costs
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_BYTES_A_CYCLE, _LAUNCH, _LATENCY = 2000, 5000, 150  # of a large GPU: memory traffic; cycles of one more launch; of adding one more split
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def plan(problem, which: str, dtype: str, vectors: bool = True) -> Plan:
 def _cycles(tile, rows, columns, depth, groups, splits, size):
     """Multiprocessors that run the most blocks decide; a few warps alone do not fill one."""
     blocks = -(-rows // tile.rows) * -(-columns // tile.columns) * groups * splits
-    most = -(-blocks // SMS)
+    most = max(1, -(-blocks // SMS))
     busy = min(1.0, most * tile.threads / 256)
     product = most * tile.rows * tile.columns * (-(-depth // splits) + 16) / (128 * tile.share * busy)
-    return product + (0 if splits == 1 else _LAUNCH + (2 * splits + 1) * size / _BYTES_A_CYCLE)
+    return product + (0 if splits == 1 else _LAUNCH + _LATENCY * splits + (2 * splits + 1) * size / _BYTES_A_CYCLE)
 
 
 def workspace(problem, which: str, dtype: str, vectors: bool = True) -> int:
