@@ -41,7 +41,7 @@ def widest(operands, dtype):
 
 LOWER, FLOAT32, WIDEST = lower, full, widest
 _EVERYWHERE = {
-    LOWER: "conv2d conv2d_relu conv_transpose2d linear matmul",
+    LOWER: "conv2d conv2d_relu conv_transpose2d linear linear_relu matmul",
     FLOAT32: "cross_entropy l1_loss local_response_norm mse_loss nll_loss Prod",
 }
 _ON_GPUS = {

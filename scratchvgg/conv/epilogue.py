@@ -55,11 +55,14 @@ class Epilogue:
 
         Args:
             corners: four arrays; the first two are overwritten.
-            out: where the maximum goes; may be the first corner.
+            out: where the maximum goes; may be the first corner. If its type is narrower, the winners are those of the rounded numbers, as if
+                the layers were apart.
             winners: uint8 of the same shape, or None.
         """
         xp = backend.xp
         if winners is not None:
+            if out.dtype.itemsize < corners[0].dtype.itemsize:
+                corners = [c.astype(out.dtype).astype(c.dtype) for c in corners]
             peak = maximum_and_winner(backend, corners, winners)
             if self.relu:
                 rectify(xp, peak, out)

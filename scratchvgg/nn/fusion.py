@@ -6,7 +6,8 @@
     BatchNorm2d – ReLU (– MaxPool2d)            batch_norm_relu
     Linear – ReLU (– Dropout)                   linear_relu, on devices that run CUDA kernels
 
-Values and gradients are those of the layers alone (up to rounding where a batch norm takes part). A run stays unfused where somebody
+Values and gradients are those of the layers alone (up to rounding where a batch norm takes part): rounding to 16 bits is monotone, so
+it commutes with ReLU and maximum, and pools compare rounded numbers. A run stays unfused where somebody
 looks at its inside: a module with hooks or a ``forward`` of its own, a subclass, anomaly mode. Interceptors see one operation
 under the names above; switch fusion off to see the layers: ``with fusion(False)``, or ``SCRATCHVGG_FUSE=0`` in the environment.
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from ..autograd import Tensor, is_anomaly_enabled, is_grad_enabled
+from ..autograd import Tensor, is_anomaly_enabled, is_grad_enabled, unifies
 from ..ops.batch_norm_act import batch_norm_relu
 from ..ops.conv2d_act import conv2d_norm_relu, conv2d_relu
 from ..ops.device.linear import linear_relu
@@ -80,8 +81,8 @@ def _longest():
 def _fused(modules, input):
     """(result, how many modules it took) of the longest run that a rule does, or (None, 0)."""
     dimensions = 2 if type(modules[0]) is Linear else 4
-    if not (isinstance(input, Tensor) and input.ndim == dimensions and input.dtype.is_floating_point and input.dtype.itemsize >= 4):
-        return None, 0  # 16-bit convolutions round before they compare
+    if not (isinstance(input, Tensor) and input.ndim == dimensions and input.dtype.is_floating_point):
+        return None, 0
     for length in range(len(modules), 1, -1):
         rule = _PATTERNS.get(tuple(map(type, modules[:length])))
         if rule is not None and not any(map(_watched, modules[:length])):
@@ -121,7 +122,8 @@ def _conv_norm_relu(input, conv, norm, relu, pool=None):
     tensors = [t for t in (input, conv.weight, conv.bias, norm.weight, norm.bias) if t is not None]
     evaluates = not norm.training and norm.running_mean is not None
     records = is_grad_enabled() and any(t.requires_grad for t in tensors)
-    plain = all(t.dtype is input.dtype for t in (*tensors, norm.running_mean, norm.running_var) if t is not None)
+    vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    plain = all(v.dtype is conv.weight.dtype for v in vectors if v is not None)
     if not evaluates or records or not plain or norm.num_features != conv.out_channels:
         return None
     statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps
@@ -140,7 +142,8 @@ def _norm_relu(input, norm, relu, pool=None):
 @pattern(Linear, ReLU, Dropout)
 def _linear_relu(input, linear, relu, dropout=None):
     tensors = [t for t in (linear.weight, linear.bias) if t is not None]
-    plain = all(t.dtype is input.dtype and t.backend is input.backend for t in tensors)
+    typed = all(t.dtype is input.dtype for t in tensors) or unifies("linear_relu", input, *tensors)
+    plain = typed and all(t.backend is input.backend for t in tensors)
     if not (input.backend.runs_kernels and plain and input.shape[1] == linear.in_features) or (dropout is not None and dropout.inplace):
         return None
     return linear_relu(input, linear.weight, linear.bias, dropout.p if dropout is not None and dropout.training else 0.0)

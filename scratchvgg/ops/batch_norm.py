@@ -135,7 +135,7 @@ class BatchNorm(Op):
         if needs_weight:
             gw = (sum_gd * ctx.invstd).astype(weight.dtype)
         if needs_bias:
-            gb = sum_g.astype(g.dtype)
+            gb = sum_g.astype(ctx.bias_dtype)
         return gx, gw, gb
 
 
@@ -155,7 +155,7 @@ def normalisation(ctx, rows, matrix, weight, bias, running_mean, running_var, tr
     else:
         mean, var = running_mean.astype(xp.float64), running_var.astype(xp.float64)
     ctx.training, ctx.centre, ctx.invstd = training, mean.astype(wide), 1 / xp.sqrt(var + eps)
-    ctx.rest = mean - ctx.centre
+    ctx.rest, ctx.bias_dtype = mean - ctx.centre, None if bias is None else bias.dtype
     scale = ctx.invstd if weight is None else ctx.invstd * weight
     return ctx.centre, scale, -ctx.rest * scale if bias is None else bias - ctx.rest * scale
 

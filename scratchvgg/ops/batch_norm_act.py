@@ -2,7 +2,8 @@
 
 As ``batch_norm``, but each tile is rectified and pooled while it is in cache, so that the normalised values are never written out.
 Backward first sends g to where it belongs, the winner of each window unless y is 0 there, and adds up on the way; then it makes ∂L/∂x of
-it in place. Kept are x, y (which the next layer keeps anyway) and one byte a window.
+it in place. Kept are x, y (which the next layer keeps anyway) and one byte a window. 16-bit numbers are computed with in float32; windows
+compare rounded ones.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .batch_norm import Rows, apply_norm, batch_norm, gradient_line, largest_div
 from .conv2d_act import unpool
 from .masked import masked
 from .max_pool2d import max_pool2d
-from .precision import column_sums
+from .precision import column_sums, widen
 from .relu import relu
 from .windows import pool_windows
 
@@ -33,7 +34,8 @@ class BatchNormReLU(Op):
         rows = Rows(backend, x.shape)
         matrix = rows.matrix(x)
         vectors = normalisation(ctx, rows, matrix, weight, bias, running_mean, running_var, training, momentum, eps)
-        centre, scale, shift = _along_lines(xp, vectors, w, x.dtype)
+        wide = widen(xp, x[:0]).dtype
+        centre, scale, shift = _along_lines(xp, vectors, w, wide)
         ctx.size = size = 2 if pool else 1
         shape = n, c, h // size, w // size
         y = backend.empty(shape, x.dtype, "channels_last")
@@ -44,7 +46,8 @@ class BatchNormReLU(Op):
             n0, n1, p0, p1 = piece
             part, target = image[n0:n1, _pixels(piece, size, h)], result[n0:n1, p0:p1]
             lines = _lines(part)
-            value = backend.workspace("batch_norm_act", lines.shape, x.dtype) if pool else target.reshape(lines.shape)
+            apart = pool or wide != x.dtype
+            value = backend.workspace("batch_norm_act", lines.shape, wide) if apart else target.reshape(lines.shape)
             length = lines.shape[1]
             xp.subtract(lines, centre[:length], out=value)
             value *= scale[:length]
@@ -55,6 +58,8 @@ class BatchNormReLU(Op):
                 epilogue.reduce(backend, corners, target, None if winners is None else winners[n0:n1, :, p0:p1].transpose(0, 2, 3, 1))
             else:
                 rectify(xp, value, value)
+                if apart:
+                    target.reshape(lines.shape)[...] = value
 
         parallel_for(tile, pieces(n, h // size, size * w * c))
         ctx.save(input=x, weight=weight, output=y, winners=winners)
@@ -70,12 +75,13 @@ class BatchNormReLU(Op):
         gx = backend.empty((n, h, w * c), g.dtype)
         work = pieces(n, h // ctx.size, ctx.size * w * c)
         sums = xp.zeros((2, len(work), c), xp.float64)
-        (centre,) = _along_lines(xp, [ctx.centre], w, x.dtype)
+        wide = widen(xp, x[:0]).dtype
+        (centre,) = _along_lines(xp, [ctx.centre], w, wide)
 
         def centred(piece):
             """x − centre of a piece, in scratch memory, and the piece of ``gx``; both as lines."""
             lines, out = (_lines(a[piece[0] : piece[1], _pixels(piece, ctx.size, h)]) for a in (image, gx))
-            d = backend.workspace("batch_norm_act", lines.shape, x.dtype)
+            d = backend.workspace("batch_norm_act", lines.shape, wide)
             return xp.subtract(lines, centre[: lines.shape[1]], out=d), out
 
         def send(item):
@@ -90,20 +96,23 @@ class BatchNormReLU(Op):
         sum_g, sum_gd = sums.sum(1)
         sum_gd -= ctx.rest * sum_g
         if needs_x:
-            scale, *line = _along_lines(xp, gradient_line(ctx, weight, sum_g, sum_gd, n * h * w), w, x.dtype)
+            scale, *line = _along_lines(xp, gradient_line(ctx, weight, sum_g, sum_gd, n * h * w), w, wide)
 
             def finish(piece):
                 d, out = centred(piece)
                 length = out.shape[1]
-                out *= scale[:length]
+                total = out if wide == out.dtype else out.astype(wide)
+                total *= scale[:length]
                 if line:
                     d *= line[1][:length]
                     d += line[2][:length]
-                    out += d
+                    total += d
+                if total is not out:
+                    out[...] = total
 
             parallel_for(finish, work)
         gw = (sum_gd * ctx.invstd).astype(weight.dtype) if needs_weight else None
-        gb = sum_g.astype(g.dtype) if needs_bias else None
+        gb = sum_g.astype(ctx.bias_dtype) if needs_bias else None
         return gx.reshape(n, h, w, c).transpose(0, 3, 1, 2) if needs_x else None, gw, gb
 
 
@@ -160,7 +169,7 @@ def batch_norm_relu(
     if pool:
         pool_windows("max_pool2d", input, 2, None, 0)
     arguments = input, running_mean, running_var, weight, bias, training, momentum, eps
-    if input.ndim == 4 and input.dtype.itemsize >= 4:
+    if input.ndim == 4:
         return apply_norm(BatchNormReLU, *arguments, pool=pool)
-    y = relu(batch_norm(*arguments))  # 16-bit numbers are rounded before they are compared
+    y = relu(batch_norm(*arguments))
     return max_pool2d(y, 2) if pool else y

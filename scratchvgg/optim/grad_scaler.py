@@ -104,7 +104,7 @@ class GradScaler:
         if progress.stage == STEPPED:
             raise RuntimeError("unscale_() is being called after step()")
         if any(g.dtype.name == "float16" for g in _gradients(optimizer)):
-            raise ValueError("unscale_: attempting to unscale float16 gradients; keep the parameters in float32 and use autocast, or let step() do it")
+            raise ValueError("unscale_: attempting to unscale float16 gradients; keep parameters in float32 and use autocast, or let step() do it")
         progress.found = self._examine(optimizer, unscale=True)
         progress.stage = UNSCALED
 
@@ -190,9 +190,9 @@ class GradScaler:
             by_backend[g.backend].append(g)
         found = {}
         for backend, gradients in by_backend.items():
-            flag = backend.zeros((1,), "float32")
+            flag, scale = backend.zeros((1,), "float32"), self._scale.to(backend.device).array if unscale else None
             with backend.quiet():
-                (_on_device if backend.runs_kernels else _on_host)(backend, gradients, flag, self._scale.to(backend.device).array if unscale else None)
+                (_on_device if backend.runs_kernels else _on_host)(backend, gradients, flag, scale)
             for g in gradients if unscale else ():
                 g.version.value += 1
             found[backend] = Tensor.wrap(backend, flag.reshape(()))
@@ -284,7 +284,8 @@ def _on_host(backend, gradients, flag, scale):
 def _on_device(backend, gradients, flag, scale):
     """The same by the kernel that the optimiser's file has for it; nothing is read back."""
     for g in gradients:
-        order = sorted(range(g.array.ndim), key=lambda axis: -abs(g.array.strides[axis]))  # noqa: B023 - used here
-        find_nonfinite(backend, g.array.transpose(order).reshape(-1), flag)
+        array, strides = g.array, g.array.strides
+        order = sorted(range(array.ndim), key=[-abs(s) for s in strides].__getitem__)  # as it lies in memory
+        find_nonfinite(backend, array.transpose(order).reshape(-1), flag)
         if scale is not None:
-            g.array[...] /= scale.astype(g.array.dtype)
+            array /= scale.astype(array.dtype)

@@ -147,12 +147,16 @@ class Optimizer:
         state = defaultdict(dict)
         for k, values in state_dict["state"].items():
             p = by_index.get(k)
-            state[k if p is None else p] = values if p is None else {name: _like(p, name, v) for name, v in values.items()}
+            state[k if p is None else p] = values if p is None else {name: _like(p, name, v, self.state_dtype(p, name)) for name, v in values.items()}
         for s, g in zip(saved, self.param_groups, strict=True):
             s["params"] = g["params"]
             if "param_names" in g:
                 s.setdefault("param_names", g["param_names"])
         self.state, self.param_groups = state, [{**self.defaults, **s} for s in saved]
+
+    def state_dtype(self, parameter: Tensor, name: str):
+        """The element type of the state ``name`` of a parameter: its own, unless a subclass says otherwise."""
+        return parameter.dtype
 
     def _parameters(self):
         return [p for group in self.param_groups for p in group["params"]]
@@ -162,7 +166,8 @@ class Optimizer:
         state = self.state[parameter]
         if state.get(name) is None:
             with parameter.backend.quiet():
-                state[name] = Tensor.wrap(parameter.backend, parameter.backend.xp.zeros_like(parameter.array))
+                kind = self.state_dtype(parameter, name).numpy
+                state[name] = Tensor.wrap(parameter.backend, parameter.backend.xp.zeros_like(parameter.array, dtype=kind))
         return state[name].array
 
     def __repr__(self):
@@ -220,7 +225,7 @@ def _checked_group(param_group):
     return {**param_group, "params": params, **({"param_names": names} if names else {})}
 
 
-def _like(parameter, name, value):
+def _like(parameter, name, value, dtype):
     """A loaded state value as the parameter wants it."""
     if not isinstance(value, Tensor) and not hasattr(value, "__array_interface__"):
         return deepcopy(value)
@@ -229,6 +234,6 @@ def _like(parameter, name, value):
     if name == "step" or array.shape != parameter.array.shape:
         return Tensor.wrap(backend, array.copy("K"))
     with parameter.backend.quiet():
-        fresh = parameter.backend.xp.empty_like(parameter.array)
+        fresh = parameter.backend.xp.empty_like(parameter.array, dtype=dtype.numpy)
         fresh[...] = array
     return Tensor.wrap(parameter.backend, fresh)

@@ -11,6 +11,7 @@ On devices that run kernels all parameters lie in one buffer and a step is one l
 
 from __future__ import annotations
 
+from ..array.dtypes import float32
 from .flat import FlatSGD
 from .optimizer import Optimizer, check_at_least_zero, number, refuse_differentiable, scalar
 
@@ -27,7 +28,8 @@ class SGD(Optimizer):
         foreach, fused: torch's choices between implementations; kept in the groups, without effect here.
         flat: pack parameters, gradients and velocities into one buffer each in the first step (True), leave them where they are (False),
             or pack them on devices that run kernels (None).
-        master_weights: with ``flat``, on devices that run kernels: 16-bit parameters get float32 copies that take the steps.
+        master_weights: 16-bit parameters get float32 copies, state entries ``"master"``, that take the steps, and float32 velocities; the
+            parameter is its master rounded. Without, a step smaller than half the distance to the next 16-bit number changes nothing.
 
     Attributes:
         grad_scale, found_inf: set by a gradient scaler for one step, Tensors of one float32 on the parameters' device: gradients are divided
@@ -53,7 +55,7 @@ class SGD(Optimizer):
              "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused},
         )
 
-        self.flat, self._flat = flat, FlatSGD(self, master_weights)
+        self.flat, self.master_weights, self._flat = flat, bool(master_weights), FlatSGD(self, master_weights)
         self.grad_scale = self.found_inf = None
 
     @property
@@ -68,14 +70,38 @@ class SGD(Optimizer):
         if rest and self.found_inf is not None and number(self.found_inf):
             return
         for _, p in rest if self.grad_scale is not None else ():
-            with p.backend.quiet():
-                p.grad.array[...] /= number(self.grad_scale)
+            if not self._has_master(p):
+                with p.backend.quiet():
+                    p.grad.array[...] /= number(self.grad_scale)
         super().update(rest)
 
     def plan(self, group, parameter):
         first = group["momentum"] != 0 and self.state[parameter].get("momentum_buffer") is None
         velocity = () if group["momentum"] == 0 else (self._buffer(parameter, "momentum_buffer"),)
-        return self.rule(group, parameter, first), velocity
+        rule = self.rule(group, parameter, first)
+        if not self._has_master(parameter):
+            return rule, velocity
+        return self._rounding(parameter.backend, rule), (self._buffer(parameter, "master"), *velocity)
+
+    def state_dtype(self, parameter, name):
+        return float32 if self._has_master(parameter) else parameter.dtype
+
+    def _has_master(self, parameter):
+        return self.master_weights and parameter.dtype.itemsize == 2
+
+    def _rounding(self, backend, rule):
+        """``rule`` on the float32 master m of a 16-bit weight w. Where w is not m rounded, somebody else wrote w, and m follows."""
+        xp, scale = backend.xp, None if self.grad_scale is None else number(self.grad_scale)
+
+        def rounding(scratch, w, g, m, *v):
+            xp.copyto(m, w, where=m.astype(w.dtype) != w)
+            slope = g.astype(m.dtype)
+            if scale is not None:
+                slope /= scale
+            rule(lambda i: backend.workspace(f"optim.wide.{i}", m.shape, m.dtype), m, slope, *v)
+            w[...] = m
+
+        return rounding
 
     def rule(self, group, parameter, first: bool):
         """The update of one block for :class:`~scratchvgg.optim.blocks.BlockRunner`; ``first`` where the velocity begins."""

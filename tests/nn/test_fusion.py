@@ -114,10 +114,33 @@ def test_other_pools_stay_by_themselves(pool):
     assert operations(stage(pool, pool=False, norm=True), batch())[-3:] == ["conv2d", "batch_norm_relu", "max_pool2d"]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_16_bit_runs_give_the_layers_bits(dtype, training):
+    """Rounding is monotone: it may come before or after ReLU and maximum. Many windows have equal maxima after rounding: the winners agree too."""
+    pytest.importorskip("ml_dtypes")
+    sv.manual_seed(0)
+    layers = [stage(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 2), nn.BatchNorm2d(2), nn.ReLU()]
+    layers[0] = list(layers[0])
+    model = nn.Sequential(*layers[0], *layers[1:]).to("float32").train(training)
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    answers = []
+    for fused in (True, False):
+        model.load_state_dict(start)
+        model.zero_grad()
+        x = batch(8, dtype="float32").requires_grad_()
+        with fusion(fused), sv.autocast("cpu", dtype):
+            assert ("batch_norm_relu" in operations(model, x)) == fused
+            model.load_state_dict(start)
+            y = model(x)
+        y.float().square().sum().backward()
+        answers.append([y.float(), x.grad, *(p.grad for p in model.parameters()), *model.buffers()])
+    assert all(a.equal(b) for a, b in zip(*answers, strict=True))
+
+
 def test_other_inputs_stay_as_they_are():
     model = stage()
     assert "conv2d" in operations(model, batch()[0])  # one image without a batch
-    assert "conv2d" in operations(stage().to("float16"), batch(dtype="float16"))
     with sv.autograd.detect_anomaly():
         assert "conv2d" in operations(model, batch())
     with pytest.raises(RuntimeError, match="max_pool2d: .* no room"):

@@ -27,11 +27,11 @@ def line_of(ctx, matrix, weight, bias, running_mean, running_var, training, mome
     return face.running_statistics(ctx.backend, running_mean, running_var, eps, matrix.dtype, *vectors)
 
 
-def given(ctx, gx, gw, gb, weight, dtype):
-    """The gradients that were asked for, in the types of what they belong to."""
+def given(ctx, gx, gw, gb, weight):
+    """The gradients that were asked for. That of the bias stays in the wide type: the tape gives it the bias's."""
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
     gw = gw.astype(weight.dtype, copy=False) if needs_weight else None
-    return gx if needs_x else None, gw, gb.astype(dtype, copy=False) if needs_bias else None
+    return gx if needs_x else None, gw, gb if needs_bias else None
 
 
 @kernel_twin(BatchNorm)
@@ -58,4 +58,4 @@ class DeviceBatchNorm(Op):
         matrix, slope = as_matrix(ctx.backend, x), as_matrix(ctx.backend, g)
         wanted = {"training": ctx.training, "needs_x": ctx.needs_input_grad[0]}
         gx, gw, gb = face.batch_norm_backward(ctx.backend, matrix, slope, ctx.line, widened(weight, x.dtype), **wanted)
-        return given(ctx, None if gx is None else from_matrix(ctx.backend, gx, x.shape), gw, gb, weight, g.dtype)
+        return given(ctx, None if gx is None else from_matrix(ctx.backend, gx, x.shape), gw, gb, weight)

@@ -45,4 +45,4 @@ class DeviceBatchNormReLU(Op):
             gx, gw, gb = face.batch_norm_pool_backward(backend, *arrays, ctx.line, widened(weight, x.dtype), **wanted)
         else:
             gx, gw, gb = face.batch_norm_backward(backend, matrix, slope, ctx.line, widened(weight, x.dtype), relu=True, **wanted)
-        return given(ctx, None if gx is None else from_matrix(backend, gx, x.shape), gw, gb, weight, g.dtype)
+        return given(ctx, None if gx is None else from_matrix(backend, gx, x.shape), gw, gb, weight)
