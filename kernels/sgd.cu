@@ -81,10 +81,25 @@ __device__ void sgd(T* w, const T* g, Acc<T>* v, Acc<T>* master, const int64* en
 }
 
 template <class T>
+__device__ __forceinline__ bool is_finite(T x) {
+    return widen(x) - widen(x) == 0;
+}
+
+// 16 bytes a thread where g is aligned; the threads after the vectors take the elements that are left over, one each.
+template <class T>
 __device__ void nonfinite(const T* g, float* found, int64 total) {
-    for_each_element(i, total) {
-        const Acc<T> value = widen(g[i]);
-        if (!(value - value == 0)) atomicExch(found, 1.0f);
+    constexpr int V = LANES<T>;
+    const int64 vectors = (uint64)g % 16 ? 0 : total / V;
+    for_each_element(i, vectors + total - V * vectors) {
+        bool fine = true;
+        if (i < vectors) {
+            const Vector<T, V> value = load<V>(g + V * i);
+#pragma unroll
+            for (int v = 0; v < V; ++v) fine &= is_finite(value.at[v]);
+        } else {
+            fine = is_finite(g[V * vectors + (i - vectors)]);
+        }
+        if (!fine) atomicExch(found, 1.0f);
     }
 }
 
