@@ -31,8 +31,7 @@ struct Block {
     unsigned char* dynamic;  // dynamic shared memory, aligned to 1024 bytes
     size_t dynamic_bytes;
     int threads, alive;
-    bool early;         // asynchronous work is done as early as the hardware might (else as late as it may)
-    void* extension[4];  // state of emulated hardware, one slot for each kind; kept from block to block
+    bool early;  // asynchronous work is done as early as the hardware might (else as late as it may)
 };
 
 extern __thread Block* block __attribute__((tls_model("initial-exec")));  // the block of this OS thread
@@ -90,11 +89,6 @@ inline Gathered<T> gather(unsigned mask, const T& value, const char* what = "gat
 void async_copy(void* dst, const void* src, int bytes, int total);
 void async_commit();            // closes the running thread's group of copies
 void async_wait(int groups);    // waits until at most so many of the running thread's groups are unfinished
-
-// Hooks of emulated hardware: at_block_start runs before a block's threads; on_idle runs when no thread can go on, and returns
-// whether it changed anything (finished a pending copy, say). Registering twice is registering once; they last for the OS thread.
-void at_block_start(void (*hook)());
-void on_idle(bool (*hook)());
 
 // What --sanitize must be told, because it cannot see it in the kernel's own loads and stores. Nothing happens in a normal build.
 //   check_read, check_write, check_atomic   an access that emulated hardware makes for the running thread

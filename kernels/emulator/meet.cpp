@@ -45,7 +45,7 @@ void arrive_at(Barrier& barrier, unsigned threads, const Site& site) {
 }
 
 Barrier& named(int barrier, int threads, const Site& site) {
-    if (barrier < 0 || barrier >= NAMED_BARRIERS) fail_at(describe(site) + ": barrier " + std::to_string(barrier) + " is not one of 0 to 15");
+    if (barrier < 0 || barrier >= (int)(sizeof this_worker()->named / sizeof(Barrier))) fail_at(describe(site) + ": barrier " + std::to_string(barrier) + " is not one of 0 to 15");
     if (threads <= 0 || threads % WARP) fail_at(describe(site) + ": " + std::to_string(threads) + " threads is not a multiple of 32");
     return this_worker()->named[barrier];
 }

@@ -107,7 +107,7 @@ void start_block(Worker& worker) {
     worker.votes[0] = worker.votes[1] = 0;
     for (int i = 0; i < worker.threads; ++i) start_fiber(worker, i);
     if (worker.checker) worker.checker->start_block();
-    for (auto hook : worker.starts) hook();
+    hopper_start(worker, false);
 }
 
 void run_block(Worker& worker, const std::vector<int>& order) {
@@ -124,10 +124,7 @@ void run_block(Worker& worker, const std::vector<int>& order) {
             worker.current = nullptr;
             if (!worker.error.empty()) return;
         }
-        if (ran) continue;
-        bool changed = false;
-        for (auto hook : worker.idles) changed = changed || hook();
-        if (!changed) {
+        if (!ran && !hopper_idle(worker)) {
             worker.error = place(worker, nullptr) + ": synccheck: deadlock: no thread can go on: " + waiting(worker);
             return;
         }
@@ -208,16 +205,6 @@ void fail(const char* format, ...) {
     va_end(list);
     fail_at(text);
     abort();
-}
-
-void at_block_start(void (*hook)()) {
-    auto& hooks = this_worker()->starts;
-    if (std::find(hooks.begin(), hooks.end(), hook) == hooks.end()) hooks.push_back(hook);
-}
-
-void on_idle(bool (*hook)()) {
-    auto& hooks = this_worker()->idles;
-    if (std::find(hooks.begin(), hooks.end(), hook) == hooks.end()) hooks.push_back(hook);
 }
 
 }  // namespace emu

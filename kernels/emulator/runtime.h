@@ -1,6 +1,6 @@
 // The runtime's own view of blocks and threads, shared by its files: runtime.cpp (scheduler), meet.cpp (barriers, exchanges,
 // copies), faults.cpp (signals),
-// shadow.cpp and clocks.cpp (--sanitize).
+// shadow.cpp and clocks.cpp (--sanitize), hopper.cpp.
 #pragma once
 #include "core.h"
 #include "launch.h"
@@ -14,6 +14,7 @@ namespace emu {
 constexpr size_t STACK = 128 << 10;  // bytes of each thread's stack
 
 struct Checker;  // shadow.h: what --sanitize remembers
+struct Hopper;   // hopper.cpp
 
 struct Barrier {
     volatile unsigned generation = 0;  // waiting is waiting for this to change
@@ -58,7 +59,7 @@ struct Worker : Block {
     const char* kernel;
     Fiber fibers[MAX_THREADS];
     Warp warps[MAX_THREADS / WARP];
-    Barrier named[NAMED_BARRIERS];
+    Barrier named[NAMED_BARRIERS + MAX_THREADS / 128];  // the last ones are for the warpgroups' own meetings
     int votes[2];
     unsigned long pass = 0;  // how often the scheduler has gone round
     Context home;  // the scheduler
@@ -68,8 +69,7 @@ struct Worker : Block {
     void** arguments;
     SharedMemory statics;
     std::string error;
-    std::vector<void (*)()> starts;
-    std::vector<bool (*)()> idles;
+    Hopper* hopper = nullptr;  // state of its asynchronous units, once a kernel has used them
     Checker* checker;  // null in a normal launch
 
     Fiber* running() { return static_cast<Fiber*>(current); }
@@ -83,6 +83,9 @@ void release_after_exit(Worker& worker, Fiber& fiber);  // a thread that returne
 [[noreturn]] void fail_at(const std::string& message);
 std::string place(Worker& worker, Fiber* fiber);  // "kernel k, block (0, 0, 0), thread (1, 0, 0)"
 std::string describe(const Site& site);           // "__syncthreads (gemm.cu:40)"
+
+void hopper_start(Worker& worker, bool wanted);  // at a block's start: nothing is under way
+bool hopper_idle(Worker& worker);                // no thread can go on: finish something that is under way, if there is anything
 
 // For --sanitize: a thread arrived at a barrier, the barrier let everybody go, a thread went.
 void barrier_arrived(Worker& worker, const void* barrier);

@@ -159,29 +159,43 @@ void Checker::race(const Shadow& shadow, size_t offset, const Access& past, cons
          other, did);
 }
 
-void Checker::copy_issued(const Copy& copy, void* caller) {
-    access(copy.to, copy.total, WRITE, 1, caller);
-    if (copy.bytes) access(copy.from, copy.bytes, READ, 1, caller);
-    Shadow& shadow = *find(static_cast<char*>(copy.to));
-    const size_t offset = static_cast<char*>(copy.to) - shadow.region.start;
-    for (size_t i = offset; i < offset + copy.total; i += shadow.region.granule) {
+void Checker::awaiting(const void* to, size_t bytes, void* caller) {
+    access(to, bytes, WRITE, 1, caller);
+    Shadow& shadow = *find(static_cast<const char*>(to));
+    const size_t offset = static_cast<const char*>(to) - shadow.region.start;
+    for (size_t i = offset; i < offset + bytes; i += shadow.region.granule) {
         Cell& cell = shadow.cells[i / shadow.region.granule];
         cell.written = false;
         cell.pending = true;
     }
 }
 
-void Checker::copy_done(const Copy& copy) {
-    Shadow& shadow = *find(static_cast<char*>(copy.to));
-    const size_t offset = static_cast<char*>(copy.to) - shadow.region.start;
-    const int thread = worker.current->number;
-    for (size_t i = offset; i < offset + copy.total; i += shadow.region.granule) {
+void Checker::filled(const void* to, size_t bytes, int issuer) {
+    Shadow& shadow = *find(static_cast<const char*>(to));
+    const size_t offset = static_cast<const char*>(to) - shadow.region.start;
+    for (size_t i = offset; i < offset + bytes; i += shadow.region.granule) {
         Cell& cell = shadow.cells[i / shadow.region.granule];
-        if (!cell.pending || cell.write.thread != thread) continue;
+        if (!cell.pending || cell.write.thread != issuer) continue;
         cell.written = true;
         cell.pending = false;
-        cell.write.clock = clocks[thread][thread];
     }
+}
+
+// What the copying thread has waited for is its write of now: others need a barrier after this wait.
+void Checker::copy_done(const Copy& copy) {
+    const int thread = worker.current->number;
+    filled(copy.to, copy.total, thread);
+    Shadow& shadow = *find(static_cast<char*>(copy.to));
+    const size_t offset = static_cast<char*>(copy.to) - shadow.region.start;
+    for (size_t i = offset; i < offset + copy.total; i += shadow.region.granule) {
+        Access& write = shadow.cells[i / shadow.region.granule].write;
+        if (write.thread == thread) write.clock = clocks[thread][thread];
+    }
+}
+
+void Checker::copy_issued(const Copy& copy, void* caller) {
+    if (copy.bytes) access(copy.from, copy.bytes, READ, 1, caller);
+    awaiting(copy.to, copy.total, caller);
 }
 
 namespace {

@@ -50,13 +50,18 @@ struct Checker {
     void access(const void* address, size_t bytes, Kind kind, size_t alignment, void* caller);
     void copy_issued(const Copy& copy, void* caller);
     void copy_done(const Copy& copy);
+    void awaiting(const void* to, size_t bytes, void* caller);  // a copy that ends at some time, not when a thread says so …
+    void filled(const void* to, size_t bytes, int issuer);      // … now
     void release(const void* object);
     void acquire(const void* object);
     void finish(const void* object);  // a barrier completed: what was released to it is now one thing, the next round starts empty
     void synchronize_blocks(const void* address);
 
     unsigned block_number() const { return worker.index.x + worker.grid.x * (worker.index.y + worker.grid.y * worker.index.z); }
-    unsigned place_of(void* caller) const { return (unsigned)(static_cast<char*>(caller) - launch.checks->image) - 1; }
+    unsigned place_of(void* caller) const {  // 0 for the emulator's own code
+        const char* here = static_cast<char*>(caller);
+        return here < launch.checks->image || here >= launch.checks->image_end ? 0 : (unsigned)(here - launch.checks->image) - 1;
+    }
     bool before(const Access& past) const;
     Shadow* find(const char* address);
     void empty(Shadow& shadow);

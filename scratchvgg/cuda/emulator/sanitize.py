@@ -121,5 +121,6 @@ def _with_lines(library, record) -> str:
     text = record.message.decode(errors="replace")
     for i in range(2):
         if f"{{{i}}}" in text:
-            text = text.replace(f"{{{i}}}", f"({symbols.source_line(library, record.places[i])})")
+            place = record.places[i]
+            text = text.replace(f"{{{i}}}", f"({symbols.source_line(library, place) if place else 'by an asynchronous unit'})")
     return text
