@@ -1,8 +1,5 @@
 """The CUDA sources are found, and by name."""
 
-import shutil
-import subprocess
-
 import pytest
 
 import scratchvgg as sv
@@ -18,16 +15,6 @@ def test_every_file_is_listed_and_readable():
 def test_unknown_name_lists_the_known():
     with pytest.raises(KeyError, match="no kernel file 'conv9'; there are .*im2col"):
         cuda.kernel_source("conv9")
-
-
-@pytest.mark.parametrize("name", cuda.kernel_sources())
-def test_compiles_where_there_is_a_cuda_compiler(name, tmp_path):
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("no nvcc on this machine")
-    target = tmp_path / f"{name}.cubin"
-    subprocess.run([nvcc, "-arch=sm_80", "-cubin", "-o", target, cuda.kernel_sources()[name]], check=True, capture_output=True)
-    assert target.stat().st_size > 0
 
 
 def test_without_a_cuda_backend_there_is_no_gpu():
