@@ -14,7 +14,13 @@
 
 struct Mask {
     uint64 seed, stream, offset, threshold;
+    const uint64* moved;  // null, or words to add to the offset: what other replays of a CUDA graph have used up since it was recorded
 };
+
+__device__ __forceinline__ Mask in_place(Mask mask) {
+    if (mask.moved) mask.offset += *mask.moved;
+    return mask;
+}
 
 // As NumPy does it: 0 or 1 times x, then the scale, each rounded to T (Inf · 0 is NaN).
 template <class T, bool RELU>
@@ -78,13 +84,13 @@ typedef double f64;
 #define DROPOUT(T)                                                                                                                          \
     extern "C" __global__ void dropout_each_##T(const T* x, T* y, int64 total, int64 C, int64 L, int channels_last, int per_channel,       \
                                                 Acc<T> scale, Mask mask) {                                                                 \
-        dropout_each<T>(x, y, total, C, L, channels_last, per_channel, scale, mask);                                                       \
+        dropout_each<T>(x, y, total, C, L, channels_last, per_channel, scale, in_place(mask));                                                       \
     }                                                                                                                                      \
     extern "C" __global__ void dropout_##T(const T* x, T* y, int64 total, Acc<T> scale, Mask mask) {                                        \
-        dropout<T, false>(x, y, total, scale, mask);                                                                                       \
+        dropout<T, false>(x, y, total, scale, in_place(mask));                                                                             \
     }                                                                                                                                      \
     extern "C" __global__ void relu_dropout_forward_##T(const T* x, T* y, int64 total, Acc<T> scale, Mask mask) {                           \
-        dropout<T, true>(x, y, total, scale, mask);                                                                                        \
+        dropout<T, true>(x, y, total, scale, in_place(mask));                                                                             \
     }                                                                                                                                      \
     extern "C" __global__ void relu_dropout_backward_##T(const T* g, const T* y, T* gx, int64 total, Acc<T> scale) {                       \
         relu_dropout_backward<T>(g, y, gx, total, scale);                                                                                  \

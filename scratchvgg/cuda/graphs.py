@@ -1,11 +1,13 @@
 """CUDA graphs under torch's names: a sequence of launches is recorded once and replayed as one.
 
 Addresses are baked in. A graph therefore allocates from a pool of its own, which lives as long as it does: nothing else can be given the memory
-that a replay writes. Inputs are copied into the arrays that were there at the capture, and nothing inside may wait for the device.
+that a replay writes. Inputs are copied into the arrays that were there at the capture, and nothing inside may wait for the device. Dropout
+goes on in the stream of random numbers with every replay; other random numbers on the device cannot be recorded.
 """
 
 from __future__ import annotations
 
+from ..array import default_generator
 from . import driver
 from .devices import index_of
 from .memory import capture
@@ -19,7 +21,8 @@ class CUDAGraph:
     """
 
     def __init__(self):
-        self._graph = self._pool = self._capture = None
+        self._graph = self._pool = self._capture = self._moved = None
+        self._start = self._words = 0  # of random numbers: where the recording began, and how many it used
         self._workspaces: dict = {}
 
     def capture_begin(self, pool=None) -> None:
@@ -36,7 +39,7 @@ class CUDAGraph:
         cupy, stream = driver.require(index_of(None)), current_stream()
         if stream.cuda_stream in (0, 1, 2):  # the null, legacy and per-thread default streams
             raise RuntimeError("CUDAGraph: the default stream cannot be recorded; capture inside `with sv.cuda.stream(sv.cuda.Stream()):`")
-        self._pool = pool or cupy.cuda.MemoryPool()
+        self._pool, self._moved = pool or cupy.cuda.MemoryPool(), cupy.zeros((1,), "uint64")
         allocator = cupy.cuda.using_allocator(self._pool.malloc)
         allocator.__enter__()
         try:
@@ -44,12 +47,14 @@ class CUDAGraph:
         except BaseException:
             allocator.__exit__(None, None, None)
             raise
-        self._capture, capture.workspaces = (stream._stream, allocator), self._workspaces
+        self._capture, capture.workspaces, capture.moved = (stream._stream, allocator), self._workspaces, self._moved.data.ptr
+        self._start = default_generator.offset
 
     def capture_end(self) -> None:
         """Stop recording."""
         stream, allocator = self._capture
-        self._capture = capture.workspaces = None
+        self._capture = capture.workspaces = capture.moved = None
+        self._words, default_generator.offset = default_generator.offset - self._start, self._start  # nothing ran yet
         try:
             self._graph = stream.end_capture()
         finally:
@@ -63,11 +68,14 @@ class CUDAGraph:
         """
         if self._graph is None:
             raise RuntimeError("CUDAGraph: nothing was recorded; use `with sv.cuda.graph(g):` first")
+        if self._words:
+            self._moved.fill((default_generator.offset - self._start) % (1 << 64))
+            default_generator.offset += self._words
         self._graph.launch(current_stream()._stream)
 
     def reset(self) -> None:
         """Forget what was recorded and give up its memory."""
-        self._graph = self._pool = None
+        self._graph = self._pool = self._moved = None
         self._workspaces.clear()
 
     def pool(self):

@@ -9,10 +9,12 @@ _BLOCK = 512  # the pool hands out multiples of this many bytes
 
 class _Capture(threading.local):
     workspaces: dict | None = None
+    moved: int | None = None
 
 
 capture = _Capture()
-"""While this thread records a CUDA graph, ``workspaces`` is that graph's own scratch memory: its addresses must live as long as the graph."""
+"""While this thread records a CUDA graph: ``workspaces`` is that graph's own scratch memory, whose addresses must live as long as the graph, and
+``moved`` the address of a 64-bit count of the random words used since, which dropout adds to its offsets."""
 
 
 class CountingAllocator:

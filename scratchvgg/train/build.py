@@ -123,9 +123,12 @@ def backend(recipe: Recipe):
         RecipeError: if there is no such device here; the message says what is missing.
     """
     try:
-        return get_backend(Device(recipe.device))
+        found = get_backend(Device(recipe.device))
     except RuntimeError as error:
         raise RecipeError(f"device: {error}") from None
+    if recipe.cuda_graph and found.device.type != "cuda":
+        raise RecipeError(f"cuda_graph: only a GPU records graphs, but device is {recipe.device!r}")
+    return found
 
 
 def whiten(recipe: Recipe, net, dataset) -> None:

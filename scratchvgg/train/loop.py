@@ -14,9 +14,10 @@ from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import EMA
 from ..optim.lr_scheduler import LambdaLR
-from . import build, checkpoint, curves, diagnose, machine, metrics, schedules
+from . import build, checkpoint, curves, diagnose, machine, metrics, precision, schedules
 from .algorithms import PinnedAlgorithms
 from .errors import NonFiniteError, RunError
+from .graphed import GraphedStep
 from .interrupt import Interrupt
 from .meter import Meter, mean
 from .progress import Rate, clock, reporter
@@ -80,6 +81,8 @@ class Trainer:
         self.optimizer = build.optimizer(recipe, self.model)
         self.schedule = LambdaLR(self.optimizer, schedules.factor(recipe, self.total_steps))
         self.average = build.average(recipe, self.model, self.total_steps)
+        self.scaler = precision.scaler(recipe.precision, self.backend.device)
+        self._graphed = GraphedStep(lambda x, t: self._update(self._forward(x, t)), self.optimizer) if recipe.cuda_graph else None
         self.algorithms = PinnedAlgorithms()
         self.epoch = self.batch = self.steps = 0
         self.meter = Meter(self.backend)
@@ -128,22 +131,44 @@ class Trainer:
         """One update from one batch."""
         images, labels = images.to(self.backend.device), labels.to(self.backend.device)
         before = default_generator.get_state()
-        logits = self.model(images)
-        loss = self._loss(logits, labels)
-        self.meter.add(loss, logits, labels)
-        if not math.isfinite(value := self.meter.read()):
-            default_generator.set_state(before)
-            self._stop_non_finite(f"the loss is {value}", diagnose.first_non_finite(self.model, images, labels, self._loss))
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.recipe.clip_norm is not None:
-            clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.lr = self.schedule.get_last_lr()[0]
-        self.optimizer.step()
+        if self._graphed is None:
+            loss = self._forward(images, labels)
+            self._check_finite(images, labels, before)
+            self._update(loss)
+        else:
+            self._graphed(images, labels)
+            self._check_finite(images, labels, before)
         self.schedule.step()
         if self.average is not None:
             self.average.update()
         self.steps += 1
+
+    def _forward(self, images, labels):
+        with self._region():
+            logits = self.model(images)
+            loss = self._loss(logits, labels)
+        self.meter.add(loss, logits.detach().float(), labels)
+        return loss
+
+    def _region(self):
+        return precision.region(self.recipe.precision, self.backend.device)
+
+    def _update(self, loss) -> None:
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.recipe.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _check_finite(self, images, labels, before) -> None:
+        if not math.isfinite(value := self.meter.read()):
+            default_generator.set_state(before)
+            with self._region():
+                where = diagnose.first_non_finite(self.model, images, labels, self._loss)
+            self._stop_non_finite(f"the loss is {value}", where)
 
     def _loss(self, logits, labels):
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
@@ -199,7 +224,7 @@ class Trainer:
     def test(self) -> evaluate.Report:
         """Test on the whole test set, with the recipe's test-time averaging and its average of the weights."""
         start = time.monotonic()
-        with self.average.averaged() if isinstance(self.average, EMA) else contextlib.nullcontext():
+        with self.average.averaged() if isinstance(self.average, EMA) else contextlib.nullcontext(), self._region():
             result = evaluate.evaluate(self.model, self._until_signal(self.test_loader), self.recipe.tta)
         self._test_seconds = time.monotonic() - start
         return result
@@ -220,7 +245,7 @@ class Trainer:
         return {
             "version": __version__, "recipe": self.recipe.to_dict(), "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(), "scaler": self.scaler.state_dict(),
             "progress": {
                 "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.meter.state_dict(), "lr": self.lr, "accuracy": self.accuracy,
                 "best": self.best, "best_epoch": self.best_epoch, "seconds": self._elapsed(), "metrics": self.log.position(),
@@ -248,6 +273,8 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         progress = state["progress"]
         self.epoch, self.batch, self.steps = progress["epoch"], progress["batch"], progress["step"]
         self.meter.load_state_dict(progress["sums"])

@@ -16,6 +16,7 @@ from . import toml
 SCHEDULES = ("constant", "triangular", "cosine", "one_cycle", "step")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 TTA = ("none", "flip", "shift")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 class RecipeError(ValueError):
@@ -82,10 +83,13 @@ class Recipe:
     conv: str | None = _option(
         None, "convolution algorithm: auto, tuned, reproducible or a name (default: $SCRATCHVGG_CONV, else auto)", "machine")
     device: str = _option("cpu", "where to compute: cpu, cuda, cuda:1, or emulator (the CUDA kernels on the CPU: for tiny nets)", "machine")
+    cuda_graph: bool = _option(False, "device cuda: record the step as a CUDA graph and replay it", "machine")
     threads: int | None = _option(None, "CPU threads (default: the cores this process may use)", "machine", low=1)
     log_every: int = _option(50, "steps between lines of metrics.jsonl", "machine", low=1)
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides the one after each epoch", "machine", low=0.0)
     checkpoint_steps: int | None = _option(None, "steps between checkpoints", "machine", low=1)
+    precision: str = _option(
+        "fp32", "element type of convolutions and linear layers; bf16 and fp16 compute the rest in float32", "machine", choices=PRECISIONS)
     csv: bool = _option(False, "also write metrics.csv, a line an epoch", "machine")
     plot: bool = _option(True, "draw curves.png after each epoch (needs the plots extra)", "machine")
 

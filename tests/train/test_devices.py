@@ -11,7 +11,7 @@ from scratchvgg import cli, train
 from scratchvgg.array import CPU, Device, get_backend
 from scratchvgg.data import DeviceLoader
 from scratchvgg.nn import functional as F
-from scratchvgg.train import NonFiniteError, Recipe, Trainer, checkpoint, create
+from scratchvgg.train import NonFiniteError, Recipe, RecipeError, Trainer, checkpoint, create
 from scratchvgg.train.meter import Meter
 from scratchvgg.train.metrics import read
 from tests.harness import DEVICES
@@ -65,6 +65,21 @@ def test_a_missing_gpu_is_said_at_once(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "device 'cuda:0' is not available" in said and "emulator" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_graphs_need_a_gpu():
+    with pytest.raises(RecipeError, match="cuda_graph: only a GPU records graphs, but device is 'emulator'"):
+        Trainer(Recipe(**SMALL, device="emulator", cuda_graph=True))
+
+
+@pytest.mark.gpu
+def test_a_replayed_graph_trains_as_single_launches_do(tmp_path):
+    runs = []
+    for graph in (False, True):
+        recipe = Recipe(**{**SMALL, "epochs": 5}, device="cuda", cuda_graph=graph)
+        runs.append(create(recipe, tmp_path / str(graph)))
+        Trainer(recipe, plain=True).run(runs[-1])
+    assert losses(runs[0]) == pytest.approx(losses(runs[1]), rel=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)

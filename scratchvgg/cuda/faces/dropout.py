@@ -9,9 +9,10 @@ import numpy as np
 from ...array import philox
 from ..example_arrays import TOLERANCE, exact, random_array
 from ..launch_size import SUFFIX, THREADS, accumulator, blocks_for, check_dense, check_like, suffix
+from ..memory import capture
 from ..registry import Example, example
 
-MASK = np.dtype([(name, np.uint64) for name in ("seed", "stream", "offset", "threshold")])
+MASK = np.dtype([(name, np.uint64) for name in ("seed", "stream", "offset", "threshold", "moved")])
 
 
 def dropout(backend, x, p: float, place, *, relu: bool = False, out=None):
@@ -82,7 +83,7 @@ def scale(p: float, dtype):
 
 def _mask(p, place):
     seed, stream, offset = place
-    return np.array([(seed, stream, offset, round(p * 2**32))], MASK)
+    return np.array([(seed, stream, offset, round(p * 2**32), capture.moved or 0)], MASK)
 
 
 @example("dropout")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...array import philox
+from ..memory import capture
 from ..registry import Example, example
 
 _THREADS, _BLOCKS = 256, 2048  # of a block, at most of a grid: the kernels loop
@@ -57,6 +58,8 @@ def keep(backend, seed: int, stream: int, offset: int, count: int, p: float):
 
 
 def _launch(backend, kernel, out, seed, stream, offset, *more):
+    if capture.moved is not None:
+        raise RuntimeError(f"{kernel}: a CUDA graph would make the same random numbers in every replay; only dropout's move on")
     if out.size:
         pieces = -(-out.size // (4 * _THREADS))  # a thread makes four words
         backend.launch(kernel, (min(pieces, _BLOCKS),), (_THREADS,),
@@ -82,4 +85,5 @@ def examples(backend, rng, size):
 
 def _example(backend, entry, place, ours, truth, itemsize=0):
     expected = truth and (lambda: {"numbers": truth(*place).astype(np.float64)})
-    return Example(f"{entry}, {place[3]} from {place[2]}", lambda: {"numbers": ours(backend, *place)}, expected, 0.0, itemsize * place[3], entry=entry)
+    title, made = f"{entry}, {place[3]} from {place[2]}", itemsize * place[3]
+    return Example(title, lambda: {"numbers": ours(backend, *place)}, expected, tolerance=0.0, bytes=made, entry=entry)

@@ -1,0 +1,67 @@
+"""The device work of a training step as one CUDA graph: recorded once, then replayed with a single launch."""
+
+from __future__ import annotations
+
+from .. import cuda
+from ..autograd import Tensor
+
+WARM_UP = 3  # steps done launch by launch first: they compile kernels, choose algorithms and make the optimiser's buffers
+
+
+class GraphedStep:
+    """Calls ``work(images, labels)`` until everything is warm, then replays it.
+
+    What changes from step to step is kept out of the graph: the batch is copied to the arrays that the recording saw, learning rates are
+    numbers on the device, and dropout's counters move on (see :class:`scratchvgg.cuda.CUDAGraph`).
+
+    Args:
+        work: forward, loss, backward and ``optimizer.step()``; it must not wait for the device.
+        optimizer: its groups' ``lr`` are numbers on the host; a schedule may change them between steps.
+
+    Attributes:
+        replays: how many steps were replayed.
+    """
+
+    def __init__(self, work, optimizer):
+        self._work, self._optimizer, self.replays = work, optimizer, 0
+        self._calls, self._graph, self._stream = 0, None, cuda.Stream()
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """One step; later batches must have the shape of the one that was recorded."""
+        self._calls += 1
+        if self._calls <= WARM_UP:
+            self._stream.wait_stream(cuda.current_stream())
+            with cuda.stream(self._stream):
+                self._work(images, labels)
+            cuda.current_stream().wait_stream(self._stream)
+            return
+        if self._graph is None:
+            self._record(images, labels)
+        groups = self._optimizer.param_groups
+        with images.backend.quiet():
+            for held, new in zip(self._inputs, (images, labels), strict=True):
+                held.array[...] = new.array
+            for held, group in zip(self._rates, groups, strict=True):
+                held.array[...] = group["lr"]
+        self._graph.replay()
+        self.replays += 1
+        if self.replays > 1:  # recording counted the first
+            self._optimizer.steps += 1
+            for parameter in (p for group in groups for p in group["params"]):
+                parameter.version.value += 1
+
+    def _record(self, images, labels):
+        backend, groups = images.backend, self._optimizer.param_groups
+        with backend.quiet():
+            self._inputs = [Tensor.wrap(backend, t.array.copy("K")) for t in (images, labels)]
+            self._rates = [Tensor.wrap(backend, backend.zeros((), "float64")) for _ in groups]
+        rates = [group["lr"] for group in groups]
+        self._graph = cuda.CUDAGraph()
+        try:
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = rate
+            with cuda.graph(self._graph, stream=self._stream):
+                self._work(*self._inputs)
+        finally:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
