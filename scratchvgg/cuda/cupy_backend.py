@@ -12,6 +12,7 @@ import threading
 import numpy as np
 
 from ..array import Backend, Device, as_dtype, whole_tiles
+from ..array.order import memory_order, undo
 from . import driver
 from .memory import capture, install_allocator
 
@@ -82,8 +83,8 @@ class CupyBackend(Backend):
         with self._gpu:
             if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
                 axes = memory_order(value)
-                value, back = self.xp.asarray(np.ascontiguousarray(value.transpose(axes))), np.argsort(axes).tolist()
-                return value.transpose(back).astype(dtype or value.dtype, copy=False)
+                value = self.xp.asarray(np.ascontiguousarray(value.transpose(axes))).transpose(undo(axes))
+                return value.astype(dtype or value.dtype, copy=False)
             return self.xp.asarray(value, dtype)
 
     def to_numpy(self, array):
@@ -92,7 +93,7 @@ class CupyBackend(Backend):
             return np.asarray(array)
         axes = memory_order(array)
         with self._gpu:
-            return self.xp.asnumpy(array.transpose(axes)).transpose(np.argsort(axes))
+            return self.xp.asnumpy(array.transpose(axes)).transpose(undo(axes))
 
     def launch(self, kernel, grid, block, args, shared_mem=0):
         """Queue a kernel on the current stream.
@@ -122,7 +123,7 @@ class CupyBackend(Backend):
             elif isinstance(value, np.ndarray):
                 if value.size != 1 or value.dtype.names is None:
                     wrong = f"an array on the host (shape {value.shape}, {value.dtype}); {self.device} cannot read it"
-            elif not isinstance(value, np.generic):
+            elif not isinstance(value, np.generic) or isinstance(value, np.void):
                 wrong = f"{type(value).__name__} {value!r}; np.int32(…) or np.float32(…) says how wide it is"
             if wrong:
                 raise TypeError(f"kernel {kernel}: argument {place} is {wrong}")
@@ -145,11 +146,6 @@ class CupyBackend(Backend):
         """Wait for everything queued on this GPU."""
         with self._gpu:
             self.xp.cuda.runtime.deviceSynchronize()
-
-
-def memory_order(array) -> list[int]:
-    """The axes by falling stride: transposed so, a dense array is contiguous."""
-    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
 class _OnDevice:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ..array import CPU, Device, as_dtype, default_generator, get_backend, get_default_dtype
 from ..array.dtypes import number_dtype
+from ..array.order import empty_in_order
 from ..autograd import Tensor, ops
 from . import draws
 from .common import check_tensor, plain_number, sizes_of
@@ -172,14 +171,8 @@ def _like(name, input, dtype, device, requires_grad, memory_format):
         layout = "channels_last" if memory_format.name == "channels_last" else "contiguous"
         array = backend.empty(input.shape, dtype, layout)
     else:
-        array = empty_like_array(backend, input.array, dtype)
+        array = empty_in_order(backend, input.array, dtype)
     return backend, array, lambda: _finish(backend, array, requires_grad)
-
-
-def empty_like_array(backend, array, dtype):
-    """An uninitialised array of the backend in the shape and memory order of ``array``, which may lie on another device."""
-    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    return backend.empty([array.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes).tolist())
 
 
 @ops.register

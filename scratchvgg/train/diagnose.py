@@ -61,7 +61,8 @@ def _describe(tensor: Tensor) -> str | None:
     xp, array = tensor.backend.xp, tensor.array
     if array.dtype.kind not in "fV":
         return None
-    nan, inf = int(xp.isnan(array).sum()), int(xp.isinf(array).sum())
+    with tensor.backend.quiet():
+        nan, inf = int(xp.isnan(array).sum()), int(xp.isinf(array).sum())
     kinds = [kind for kind, n in (("NaN", nan), ("Inf", inf)) if n]
     return f"{' and '.join(kinds)} ({nan + inf} of {array.size} values)" if kinds else None
 
@@ -69,4 +70,4 @@ def _describe(tensor: Tensor) -> str | None:
 def non_finite_parameters(model) -> list[str]:
     """Names of the parameters and buffers that hold NaN or Inf."""
     named = [*model.named_parameters(), *model.named_buffers()]
-    return [name for name, t in named if t.dtype.is_floating_point and not bool(t.backend.xp.isfinite(t.array).all())]
+    return [name for name, t in named if t.dtype.is_floating_point and not t.detach().isfinite().all()]

@@ -24,9 +24,10 @@ class Meter:
     def add(self, loss, logits, labels) -> None:
         """Count a batch: the mean loss () and the logits (N, classes) of labels (N,), all Tensors on the device."""
         count = labels.array.shape[0]
-        self._pending[0] += loss.array * self._backend.xp.float64(count)
-        self._pending[1] += (logits.array.argmax(1) == labels.array).sum()
-        self._pending[2] += count
+        with self._backend.quiet():
+            self._pending[0] += loss.array * self._backend.xp.float64(count)
+            self._pending[1] += (logits.array.argmax(1) == labels.array).sum()
+            self._pending[2] += count
 
     def read(self, now: bool = False) -> float:
         """Bring the sums up to date, or leave them if it is too early to disturb the device.
@@ -40,7 +41,7 @@ class Meter:
         if self._late and not now and time.monotonic() - self._read < SECONDS:
             return self._last
         loss, right, count = self._backend.to_numpy(self._pending).tolist()
-        self._pending[...] = 0
+        self._clear()
         self._read = time.monotonic()
         for sums in (self.epoch, self.interval):
             sums[0] += loss
@@ -62,7 +63,11 @@ class Meter:
     def load_state_dict(self, state: dict) -> None:
         """Return to a state that :meth:`state_dict` gave."""
         self.epoch, self.interval = list(state["epoch"]), list(state["interval"])
-        self._pending[...] = 0
+        self._clear()
+
+    def _clear(self):
+        with self._backend.quiet():
+            self._pending[...] = 0
 
 
 def mean(sums) -> tuple[float, float]:
