@@ -65,7 +65,7 @@ def test_sanitizer(backend):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-5)
         with pytest.raises(emulator.EmulatorError, match="initcheck: .* of dynamic shared memory .*by an asynchronous unit"):
             product(changed("NO_WAIT_FOR_FULL"), backend, (64, 64, 64))
-        with pytest.raises(emulator.EmulatorError, match="racecheck: .* dynamic shared memory"):
+        with pytest.raises(emulator.EmulatorError, match="synccheck: .*mbarrier_expect .*: more arrivals than the 1 of the mbarrier"):
             product(changed("NO_WAIT_FOR_EMPTY"), backend, (64, 64, 256))
 
 
