@@ -55,14 +55,19 @@ __device__ __forceinline__ void step_of(T* w, const T* g, Acc<T>* v, Acc<T>* mas
                                         const float* grad_scale, int64 i) {
     typedef Acc<T> A;
     const Rule<A> rule(line_of(options, ends, i));
-    Vector<T, V> weight = load<V>(w + i);
+    Vector<T, V> weight;
     const Vector<T, V> slope = load<V>(g + i);
     Vector<A, V> exact, velocity;
-    if (master) exact = load<V>(master + i);
+    if (master) {
+        exact = load<V>(master + i);
+    } else {
+        weight = load<V>(w + i);
+#pragma unroll
+        for (int k = 0; k < V; ++k) exact.at[k] = widen(weight.at[k]);
+    }
     if (rule.momentum) velocity = load<V>(v + i);
 #pragma unroll
     for (int k = 0; k < V; ++k) {
-        if (!master) exact.at[k] = widen(weight.at[k]);
         const A d = grad_scale ? widen(slope.at[k]) / (A)*grad_scale : widen(slope.at[k]);
         rule.step(exact.at[k], d, velocity.at[k]);
         weight.at[k] = narrow<T>(exact.at[k]);

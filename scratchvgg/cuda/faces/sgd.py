@@ -99,7 +99,7 @@ def _example(backend, rng, total, dtype, version):
         weight[tail] += 0.01 * slope[tail]
         return {"w": weight, "v": speed}
 
-    moved = total * (3 * w.itemsize + (2 if master is not None else 0) * wide.itemsize) + 2 * quarter * wide.itemsize
+    moved = total * (3 * w.itemsize if master is None else 2 * w.itemsize + 2 * wide.itemsize) + 2 * quarter * wide.itemsize
     entry = f"sgd_{'' if version == 'vector' else 'each_'}{SUFFIX[dtype]}"
     title = f"{total} parameters, {version}, {SUFFIX[dtype]}"
     return Example(title, run, expected if small else None, TOLERANCE[wide.name], bytes=moved, entry=entry)
