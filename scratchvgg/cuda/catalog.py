@@ -12,12 +12,13 @@ from ..array import parallel_for
 from . import registry
 from .arch import ArchitectureError
 from .compile import Compiled, compile_kernel_file
+from .launch_size import THREADS
 from .messages import CompileError
 from .occupancy import Occupancy, UnknownLimits, occupancy
 from .resources import Resources
 from .sources import kernel_sources
 
-USUAL_BLOCK = 256  # threads; what an entry without __launch_bounds__ is usually launched with
+USUAL_BLOCK = THREADS  # what an entry without __launch_bounds__ is launched with
 
 
 @dataclass(frozen=True)
