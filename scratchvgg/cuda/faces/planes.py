@@ -6,6 +6,8 @@ that and every array begins at a multiple of 16 bytes, else one (the scalar vers
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..launch_size import THREADS, accumulator, suffix
 
 ELEMENTWISE, SUMMING = 16384, 1024  # blocks: those that only stream, and those that each leave a line of sums
@@ -76,7 +78,7 @@ def check_channels(name: str, vector, channels: int, dtype) -> None:
 def check_same(name: str, array, shape, dtype) -> None:
     """Raise ValueError unless ``array`` has this shape and type."""
     if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
-        raise ValueError(f"{name} must be {dtype} of shape {tuple(shape)}, got {array.dtype} {tuple(array.shape)}")
+        raise ValueError(f"{name} must be {np.dtype(dtype)} of shape {tuple(shape)}, got {array.dtype} {tuple(array.shape)}")
 
 
 def flat(total: int) -> tuple[tuple[int], tuple[int]]:

@@ -36,6 +36,8 @@ def relu_backward(backend, g, y, out=None, version: str | None = None):
 
 def dense(array) -> bool:
     """Whether the elements fill one stretch of memory, in whatever order of the dimensions."""
+    if array.size == 0:
+        return True
     size = array.itemsize
     for stride, length in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride != size:
