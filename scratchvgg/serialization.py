@@ -22,11 +22,12 @@ def load(f, map_location=None, *, weights_only: bool = True):
 
     Args:
         f: a path or an open binary file.
-        map_location: the device of the Tensors; the CPU by default, whatever device saved them.
+        map_location: the device of the Tensors; the CPU by default, whatever device saved them. (torch's functions and dicts, which say where
+            to put what lay on a GPU, mean the CPU too: the file does not say where a Tensor lay.)
         weights_only: as in torch; the format can hold nothing but data, so it is always so.
 
     Raises:
         WeightsError: if the file is truncated, corrupt or foreign. OSError: if it cannot be opened.
     """
-    device = "cpu" if map_location is None else map_location
+    device = "cpu" if map_location is None or callable(map_location) or isinstance(map_location, dict) else map_location
     return load_tree(f, as_tensor=lambda array: from_numpy(array).to(device))

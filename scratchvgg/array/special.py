@@ -68,13 +68,24 @@ def _erf(xp, x):
     near = size <= kind(0.5)
     bounded = xp.minimum(size, kind(4))  # NaN stays NaN
     out = kind(1) - xp.exp(-bounded * bounded) * _ratio(xp, _P2, _Q2, bounded)
-    if near.any():
-        small = x[near]
-        out[near] = xp.abs(small) * _ratio(xp, _P1, _Q1, small * small)
     far = size > kind(4)
+    if xp is not np:  # on a GPU all three intervals cost less than to ask which occur
+        out = xp.where(near, _near_zero(xp, xp.minimum(size, kind(0.5))), xp.where(far, _far(xp, xp.maximum(size, kind(4))), out))
+        return xp.copysign(out, x, out=out)
+    if near.any():
+        out[near] = _near_zero(xp, size[near])
     if far.any():
-        large = xp.minimum(size[far], kind(10))
-        inverse = 1 / (large * large)
-        tail = (kind(1 / math.sqrt(math.pi)) - inverse * _ratio(xp, _P3, _Q3, inverse)) / large
-        out[far] = kind(1) - xp.exp(-large * large) * tail
+        out[far] = _far(xp, size[far])
     return xp.copysign(out, x, out=out)
+
+
+def _near_zero(xp, size):
+    return size * _ratio(xp, _P1, _Q1, size * size)
+
+
+def _far(xp, size):
+    kind = size.dtype.type
+    large = xp.minimum(size, kind(10))
+    inverse = 1 / (large * large)
+    tail = (kind(1 / math.sqrt(math.pi)) - inverse * _ratio(xp, _P3, _Q3, inverse)) / large
+    return kind(1) - xp.exp(-large * large) * tail
