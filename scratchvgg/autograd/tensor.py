@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 
-from ..array import Device, as_dtype, dlpack, get_backend, get_default_dtype
+from ..array import CPU, Device, as_dtype, dlpack, get_backend, get_default_dtype
 from .grad_mode import state
 from .handle import RemovableHandle
 from .methods import TensorMethods
@@ -351,7 +351,10 @@ def as_array(backend, data, dtype=None, copy: bool = False):
     wanted = as_dtype(data.dtype if dtype is None else dtype)
     array = backend.asarray(data, wanted)
     shared = array is data or (isinstance(data, backend.xp.ndarray) and backend.xp.may_share_memory(array, data))
-    return array.copy("K") if copy and shared else array
+    if not (copy and shared):
+        return array
+    with backend.quiet():
+        return array.copy("K")
 
 
 def _plain(items):
@@ -359,9 +362,20 @@ def _plain(items):
     return [_plain(i) if isinstance(i, (list, tuple)) else i.detach().cpu().numpy() if isinstance(i, Tensor) else i for i in items]
 
 
+def _backend_for(data, device):
+    if device is not None:
+        return get_backend(Device(device))
+    if isinstance(data, Tensor):
+        return data.backend
+    if hasattr(data, "__cuda_array_interface__"):  # CuPy's, torch's, Numba's
+        return get_backend(Device("cuda", data.__dlpack_device__()[1] if hasattr(data, "__dlpack_device__") else None))
+    return get_backend(CPU)
+
+
 def tensor(data, *, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
-    """Copy ``data`` into a new tensor (torch.tensor): floats become float32, integers int64, arrays keep their type."""
-    backend = get_backend(Device(device or "cpu"))
+    """Copy ``data`` into a new tensor (torch.tensor): floats become float32, integers int64, arrays keep their type. It lies on ``device``; if
+    that is not given, where a tensor or a GPU array was, else on the CPU."""
+    backend = _backend_for(data, device)
     out = Tensor.wrap(backend, as_array(backend, data, dtype, copy=True))
     out.requires_grad = requires_grad
     return out
@@ -371,7 +385,7 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
     """``data`` as a tensor, sharing memory where it can."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(device or data.device, dtype or data.dtype)
-    backend = get_backend(Device(device or "cpu"))
+    backend = _backend_for(data, device)
     return Tensor.wrap(backend, as_array(backend, data, dtype))
 
 

@@ -40,6 +40,14 @@ def test_to_and_from(cupy):
         _ = y.__cuda_array_interface__
 
 
+def test_new_tensors_stay_where_their_data_are(cupy):
+    x = sv.ones(2, device="cuda:1")
+    assert sv.tensor(x).device == "cuda:1" and sv.tensor(x).data_ptr() != x.data_ptr() and sv.as_tensor(x) is x
+    assert sv.tensor(x, device="cpu").device == sv.tensor([x[0], x[1]]).device == "cpu" and sv.tensor([x[0], 2.0]).tolist() == [1, 2]
+    plain = sv.ones(3, device="cuda:0").array
+    assert sv.tensor(plain).device == "cuda:0" and sv.as_tensor(plain).data_ptr() == plain.data.ptr
+
+
 def test_each_gpu_computes_on_its_own_arrays(cupy):
     """Nothing but the tensors says which GPU is meant: every operation must make it the current one."""
     for device in ("cuda:1", "cuda:0"):
