@@ -75,16 +75,29 @@ inline void multiply_fragments(Word word, float (&d)[4], const uint32 (&a)[4], c
 }
 #define MMA_HERE , EMU_HERE
 #else
-// The same by shuffles, for what an architecture has no instruction for.
+// The same by shuffles, for what an architecture has no instruction for. A function of its own, by value, or the code would be endless.
 template <class Word>
-__device__ __forceinline__ void multiply_fragments(Word word, float (&d)[4], const uint32 (&a)[4], const uint32 (&b)[2]) {
+__device__ __noinline__ float4 multiply_by_shuffles(float4 d, uint4 a, uint2 b) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     for (int lane = 0; lane < 4; ++lane)
-        for (int half = 0; half < 2; ++half)
-            for (int k = 0; k < 4; ++k) {
-                const uint32 left = __shfl_sync(~0u, a[2 * half + k / 2], g * 4 + lane), right = __shfl_sync(~0u, b[half], t * 8 + k % 2 * 4 + lane);
-                for (int i = 0; i < Word::COUNT; ++i) d[k] = fmaf(element(word, left, i), element(word, right, i), d[k]);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const uint32 upper = __shfl_sync(~0u, half ? a.z : a.x, g * 4 + lane), lower = __shfl_sync(~0u, half ? a.w : a.y, g * 4 + lane);
+            const uint32 even = __shfl_sync(~0u, half ? b.y : b.x, t * 8 + lane), odd = __shfl_sync(~0u, half ? b.y : b.x, t * 8 + 4 + lane);
+#pragma unroll
+            for (int i = 0; i < Word::COUNT; ++i) {
+                d.x = fmaf(element(Word(), upper, i), element(Word(), even, i), d.x);
+                d.y = fmaf(element(Word(), upper, i), element(Word(), odd, i), d.y);
+                d.z = fmaf(element(Word(), lower, i), element(Word(), even, i), d.z);
+                d.w = fmaf(element(Word(), lower, i), element(Word(), odd, i), d.w);
             }
+        }
+    return d;
+}
+template <class Word>
+__device__ __forceinline__ void multiply_fragments(Word, float (&d)[4], const uint32 (&a)[4], const uint32 (&b)[2]) {
+    const float4 sums = multiply_by_shuffles<Word>(make_float4(d[0], d[1], d[2], d[3]), make_uint4(a[0], a[1], a[2], a[3]), make_uint2(b[0], b[1]));
+    d[0] = sums.x, d[1] = sums.y, d[2] = sums.z, d[3] = sums.w;
 }
 #define MMA_HERE
 #endif

@@ -141,6 +141,7 @@ struct Fragments {
 // Afterwards shared memory is free.
 template <class Tile, class Loader>
 __device__ __forceinline__ void multiply_tile(Sums<Tile>& sums, unsigned char* shared, Loader& loader, int slices) {
+    if (slices <= 0) return;  // the whole block: its split of the depth is empty
     const typename Tile::Left::template Reader<true> rows(Tile::row());
     const typename Tile::Right::template Reader<false> columns(Tile::column());
     auto fill = [&](int stage, bool any) {

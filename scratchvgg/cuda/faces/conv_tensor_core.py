@@ -111,7 +111,7 @@ def plan(problem, which: str, dtype: str, exact: bool = False) -> Plan:
 def _cycles(tile, rows, columns, depth, splits, size, rate, exact):
     """Multiprocessors that run the most blocks decide; four warps alone fill half of one."""
     blocks = -(-rows // tile.rows) * -(-columns // tile.columns) * splits
-    most = -(-blocks // SMS)
+    most = max(1, -(-blocks // SMS))
     busy = min(1.0, most / 2)
     product = most * tile.rows * tile.columns * (-(-depth // splits) + 64) / (rate * tile.share * busy)
     return product + (0 if splits == 1 and not exact else _LAUNCH + (2 * splits + 1) * size / _BYTES_A_CYCLE)
