@@ -9,6 +9,8 @@ from scratchvgg import cli
 from scratchvgg.cuda import installation, kernel_source, nvrtc
 from scratchvgg.cuda.libcuda import Driver, Gpu
 
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="NVIDIA has no compiler for macOS")
+
 SOURCE = """// hot: mine_heavy
 #include "common.cuh"
 extern "C" __global__ void __launch_bounds__(128) mine_light(float* x) { x[threadIdx.x] *= 2; }

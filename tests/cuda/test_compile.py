@@ -21,6 +21,8 @@ from scratchvgg.cuda.includes import digest_of, files_of
 from scratchvgg.cuda.messages import CompileError
 from scratchvgg.cuda.registry import describe
 
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="NVIDIA has no compiler for macOS")
+
 ARCHES = "sm_80", "sm_90"
 KERNEL = """#include "part.cuh"
 extern "C" __global__ void __launch_bounds__(64) scale(float* x) { x[threadIdx.x] *= FACTOR; }

@@ -1,10 +1,14 @@
 """NVRTC and its company are found, chosen to suit the driver, and compile."""
 
+import sys
+
 import pytest
 
 from scratchvgg.cuda import libcuda, toolkit
 from scratchvgg.cuda.nvrtc import NvrtcError, choose_nvrtc, load_nvrtc
 from scratchvgg.cuda.toolkit import Part
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="NVIDIA has no compiler for macOS")
 
 SOURCE = 'extern "C" __global__ void __launch_bounds__(96) twice(float* x) { x[threadIdx.x] *= 2.0f; }'
 

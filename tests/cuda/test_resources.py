@@ -2,11 +2,14 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from scratchvgg.cuda.nvrtc import load_nvrtc
 from scratchvgg.cuda.resources import Resources, launch_bounds, parse_resources, section_sizes
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="NVIDIA has no compiler for macOS")
 
 LOG = """\
 kernel.cu(3): warning #177-D: variable "unused" was declared but never referenced
