@@ -13,8 +13,9 @@ from ...array import NumpyBackend, as_dtype
 from .. import registry
 from ..sources import kernel_sources
 from .launch import Kernel
-from .memory import allocate, is_guarded
+from .memory import allocate, forget, is_guarded
 from .module import load
+from .settings import SANITIZE, switched_on
 
 _substitutes: ContextVar[dict[str, Path]] = ContextVar("scratchvgg.emulator.substitutes")
 
@@ -35,6 +36,13 @@ class EmulatorBackend(NumpyBackend):
     def zeros(self, shape, dtype, layout="contiguous"):
         out = self.empty(shape, dtype, layout)
         out[...] = 0
+        return out
+
+    def workspace(self, tag, shape, dtype):
+        """As on the CPU; while sanitizing, what the last user left in it is gone."""
+        out = super().workspace(tag, shape, dtype)
+        if switched_on(SANITIZE):
+            forget(out)
         return out
 
     def asarray(self, value, dtype=None):

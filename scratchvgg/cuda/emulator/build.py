@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...array.machine import processor
+from ...weights.folders import cache_folder
 from ..sources import kernel_folder
 from .scan import entries, includes
 from .settings import DEBUG, PORTABLE, SANITIZE, switched_on
@@ -57,7 +58,7 @@ def build(source: Path) -> Built:
     flags = [*_ALWAYS, *_KERNEL, *_optimisation(sanitized), *_search(), "-include", "emulator/entry.h"]
     flags += _SANITIZE if sanitized else []
     key = _key(flags, closure(source), scheduler.name)
-    library = cache_folder() / f"{source.stem}-{key}.so"
+    library = library_folder() / f"{source.stem}-{key}.so"
     names = library.with_suffix(".json")
     if not library.exists():
         found = entries(_run([*flags, "-E", "-DEMULATOR_SCAN", "-x", "c++", str(source)], source))
@@ -93,11 +94,9 @@ def closure(source: Path) -> list[Path]:
     return found
 
 
-def cache_folder() -> Path:
-    """Where libraries are kept: ``emulator`` in ``$SCRATCHVGG_HOME``, else in ``scratchvgg`` of the user's cache folder."""
-    home = os.environ.get("SCRATCHVGG_HOME")
-    base = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scratchvgg"
-    folder = base / "emulator"
+def library_folder() -> Path:
+    """Where libraries are kept: ``emulator`` in the cache folder."""
+    folder = cache_folder() / "emulator"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -136,7 +135,7 @@ def runtime() -> Path:
     sources = sorted(folder.glob("*.cpp"))
     flags = [*_ALWAYS, "-shared", "-O2", "-g1", "-Wall"]
     flags += ["-DEMULATOR_PORTABLE"] if switched_on(PORTABLE) else []
-    library = cache_folder() / f"libemulator-{_key(flags, [*sources, *sorted(folder.glob('*.h'))])}.so"
+    library = library_folder() / f"libemulator-{_key(flags, [*sources, *sorted(folder.glob('*.h'))])}.so"
     if not library.exists():
         with _workbench() as bench:
             _run([*flags, *map(str, sources), "-o", str(bench / "out.so")], folder)
@@ -168,7 +167,7 @@ def _workbench():
         def __enter__(self):
             return Path(super().__enter__())
 
-    return Bench(dir=cache_folder(), prefix=".build-", ignore_cleanup_errors=True)
+    return Bench(dir=library_folder(), prefix=".build-", ignore_cleanup_errors=True)
 
 
 def _run(arguments: list[str], source: Path) -> str:

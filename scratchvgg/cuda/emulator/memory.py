@@ -28,6 +28,11 @@ def allocate(shape, dtype) -> np.ndarray:
     return owner.view(np.uint8)[: owner.nbytes][first : first + size].view(dtype).reshape(shape)
 
 
+def forget(array: np.ndarray) -> None:
+    """Fill a contiguous array with :data:`UNWRITTEN`, as if it were new."""
+    array.reshape(-1).view(np.uint8)[...] = np.resize(np.array([UNWRITTEN], np.uint16).view(np.uint8), array.nbytes)
+
+
 def is_guarded(array: np.ndarray) -> bool:
     """Whether ``array`` lies in memory of :func:`allocate`."""
     return id(_owner(array)) in _allocations

@@ -7,7 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from .build import Built, build, cache_folder, closure
+from .build import Built, build, closure, library_folder
 from .launch import Kernel
 from .settings import DEBUG, PORTABLE, SANITIZE, setting
 
@@ -73,7 +73,7 @@ def _stamps(files) -> list[int]:
 
 def _saved(text: str) -> Path:
     """A file with this text in the cache folder: the debugger and error messages need lines to point at."""
-    path = cache_folder() / "sources" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.cu"
+    path = library_folder() / "sources" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.cu"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{id(text)}.part")

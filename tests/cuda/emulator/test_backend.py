@@ -60,6 +60,15 @@ def test_asarray_copies_once_in_memory_order(backend):
     np.testing.assert_array_equal(backend.asarray(np.broadcast_to(np.float32(2), (3, 2))), np.full((3, 2), 2))
 
 
+def test_workspaces_are_forgotten_while_sanitizing(backend):
+    scratch = backend.workspace("test", (3, 5), "float32")
+    scratch[...] = 1
+    assert (backend.workspace("test", (3, 5), "float32") == 1).all()
+    with emulator.sanitize():
+        assert np.isnan(backend.workspace("test", (3, 5), "float32")).all()
+        assert backend.workspace("odd", (3,), "uint8").tolist() == [254, 255, 254]
+
+
 def test_to_numpy_copies(backend):
     mine = backend.zeros((2, 3, 4, 5), "float32", "channels_last")
     host = backend.to_numpy(mine)
