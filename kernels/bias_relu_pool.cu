@@ -33,6 +33,12 @@ __device__ void bias_relu(const T* x, const Acc<T>* scale, const Acc<T>* bias, T
     }
 }
 
+// scale · x + bias, rounded as it would be stored, so that windows compare what a separate pool would see.
+template <class T>
+__device__ __forceinline__ Acc<T> shifted(T x, Acc<T> factor, Acc<T> summand) {
+    return widen(narrow<T>(multiply_add(widen(x), factor, summand)));
+}
+
 // y is (N, P / 2, Q / 2, C). winners may be null: inference needs none. The place of a winner is 2 · row + column, the first of equals.
 template <class T, int V>
 __device__ void bias_relu_pool(const T* __restrict__ x, const Acc<T>* __restrict__ scale, const Acc<T>* __restrict__ bias, T* __restrict__ y,
@@ -51,11 +57,11 @@ __device__ void bias_relu_pool(const T* __restrict__ x, const Acc<T>* __restrict
             int place[V];
 #pragma unroll
             for (int v = 0; v < V; ++v) {
-                Acc<T> most = multiply_add(widen(corner[0].at[v]), factor.at[v], summand.at[v]);
+                Acc<T> most = shifted(corner[0].at[v], factor.at[v], summand.at[v]);
                 place[v] = 0;
 #pragma unroll
                 for (int k = 1; k < 4; ++k) {
-                    const Acc<T> value = multiply_add(widen(corner[k].at[v]), factor.at[v], summand.at[v]);
+                    const Acc<T> value = shifted(corner[k].at[v], factor.at[v], summand.at[v]);
                     if (beats(value, most)) most = value, place[v] = k;
                 }
                 best.at[v] = narrow<T>(rectify(most));

@@ -34,12 +34,12 @@ class DeviceConv2dReLU(Op):
             y = forward_pass(ctx, problem, x, w, bias, algorithm, version, Epilogue(scale, True, pool, winners))
             winners = None if winners is None else winners.transpose(0, 2, 3, 1)
         else:
-            y = channels_last(backend, forward_pass(ctx, problem, x, w, None, algorithm, version))
-            scale, bias, winners = widened(scale, y.dtype), widened(bias, y.dtype), None
+            y = channels_last(backend, forward_pass(ctx, problem, x, w, bias if norm is None else None, algorithm, version))
+            after, winners = (None, None) if norm is None else (widened(scale, y.dtype), widened(bias, y.dtype)), None
             if pool:
-                y, winners = face.bias_relu_pool(backend, y, scale, bias, winners=recorded)
+                y, winners = face.bias_relu_pool(backend, y, *after, winners=recorded)
             else:
-                y = face.bias_relu(backend, y, scale, bias, out=y)
+                y = face.bias_relu(backend, y, *after, out=y)
         if recorded:
             needs_x, needs_w = ctx.needs_input_grad[:2]
             ctx.problem, ctx.algorithm, ctx.pool = problem, algorithm, pool

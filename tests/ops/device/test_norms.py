@@ -99,6 +99,27 @@ def test_layer_in_float16_with_float32_parameters():
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("pool", [False, True])
+def test_sixteen_bits_are_rounded_before_they_are_compared(pool, dtype):
+    """Fused is bit for bit what the operations one by one give: 16-bit numbers have many ties."""
+    x, *rest = arguments((4, 8, 6, 8), "float32")
+    made = []
+    for fused in (True, False):
+        leaf, mean, var, weight, bias = on("emulator", [x.to(dtype), *rest])
+        with launches() as names:
+            if fused:
+                y = batch_norm_relu(leaf, mean, var, weight, bias, True, pool=pool)
+            else:
+                y = ops.relu(ops.batch_norm(leaf, mean, var, weight, bias, True))
+                y = ops.max_pool2d(y, 2) if pool else y
+            y.sum().backward()
+        assert any(n.startswith("relu") for n in names) != fused
+        made.append([t.detach().cpu().to("float32").numpy() for t in (y, leaf.grad, weight.grad, mean, var)])
+    for a, b in zip(*made, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_features_and_sequences():
     """(N, C) and (N, C, L) are matrices too."""
     for shape in ((12, 8), (4, 8, 5)):
