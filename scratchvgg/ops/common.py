@@ -133,6 +133,17 @@ def sum_to(xp, grad, shape):
     return xp.sum(grad, axis=axes, keepdims=True).reshape(shape)
 
 
+def add_at(xp, out, index, values) -> None:
+    """``out[index] += values`` where an element may be named twice; ``out`` holds zeros. 16-bit types are added up in float32: a GPU cannot add
+    to bfloat16. On a GPU the additions come in any order, so the last bit may change from run to run."""
+    if out.dtype.itemsize != 2:
+        xp.add.at(out, index, values)
+        return
+    wide = xp.zeros(out.shape, xp.float32)
+    xp.add.at(wide, index, values.astype(xp.float32))
+    out[...] = wide
+
+
 def normalize_dim(name: str, dim: int, ndim: int) -> int:
     """A possibly negative dimension as 0 ≤ dim < ndim (0-dimensional tensors take 0 and −1).
 

@@ -12,7 +12,7 @@ from types import EllipsisType
 import numpy as np
 
 from ..autograd import Op, Tensor, ops
-from .common import check_tensor, is_number, sum_to
+from .common import add_at, check_tensor, is_number, sum_to
 
 
 class View(Op):
@@ -49,7 +49,7 @@ class Pick(Op):
         if ctx.unique:
             out[ctx.index] = g
         else:
-            ctx.xp.add.at(out, ctx.index, g)
+            add_at(ctx.xp, out, ctx.index, g)
         return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..array.dtypes import number_dtype, promote_types
 from ..autograd import Op, Tensor, ops
-from .common import broadcast_shape, check_tensor, normalize_dim, promote, sum_to
+from .common import add_at, broadcast_shape, check_tensor, normalize_dim, promote, sum_to
 
 
 class Where(Op):
@@ -66,7 +66,7 @@ class Gather(Op):
     def backward(ctx, g):
         (index,) = ctx.saved
         out = ctx.backend.zeros(ctx.shape, g.dtype)
-        ctx.xp.add.at(out, _places(ctx.xp, index, ctx.dim), g)
+        add_at(ctx.xp, out, _places(ctx.xp, index, ctx.dim), g)
         return out, None
 
 
@@ -93,7 +93,7 @@ class IndexSelect(Op):
         xp = ctx.xp
         (index,) = ctx.saved
         out = ctx.backend.zeros(ctx.shape, g.dtype)
-        xp.add.at(out.swapaxes(0, ctx.dim), index, g.swapaxes(0, ctx.dim))
+        add_at(xp, out.swapaxes(0, ctx.dim), index, g.swapaxes(0, ctx.dim))
         return out, None
 
 
