@@ -2,8 +2,10 @@
 //
 //   types.h     int2, float4, dim3 …                core.h    the runtime's interface, for emulations of hardware
 //   warp.h      shuffles, votes, __syncthreads      entry.h   how Python calls a kernel (included by the builder)
-//   atomics.h   atomicAdd …                         runtime.cpp, switch.h   the scheduler, built once for all kernels
-//   intrinsics.h  __expf, __popc, __umulhi …          checks.cpp   what --sanitize adds
+//   atomics.h   atomicAdd …                         launch.h  a launch as Python and the runtime see it
+//   intrinsics.h  __expf, __popc, __umulhi …        hopper.h  mbarrier, TMA, wgmma (hopper.cpp)
+// Built once for all kernels: runtime.cpp (the scheduler; runtime.h, switch.h), meet.cpp (barriers, exchanges), faults.cpp (signals), and
+// for --sanitize shadow.cpp (memory) and clocks.cpp (order).
 //
 // Not modelled: time, bank conflicts, the weakness of the memory model, clusters, cooperative groups, inline PTX.
 #pragma once

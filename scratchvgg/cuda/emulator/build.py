@@ -176,4 +176,6 @@ def _run(arguments: list[str], source: Path) -> str:
         return done.stdout
     if re.search(r"(cuda_fp16\.h|cuda_bf16\.h|nv/target): No such file", done.stderr):
         raise ImportError(f"{source.name} uses CUDA's 16-bit types, whose headers are not installed: {EXTRA}, or set CUDA_HOME to a CUDA toolkit")
-    raise BuildError(f"g++ cannot compile {source}:\n{done.stderr.strip()}")
+    dynamic = source.is_file() and re.search(r"extern\s+__shared__", source.read_text(encoding="utf-8"))
+    hint = "\n(the emulator wants DYNAMIC_SHARED(float, s); in the place of extern __shared__ float s[];)" if dynamic else ""
+    raise BuildError(f"g++ cannot compile {source}:\n{done.stderr.strip()}{hint}")

@@ -90,6 +90,12 @@ def test_compile_errors_show_the_line(home, file):
     assert stored(file) == [3, 3]
 
 
+def test_the_other_spelling_of_dynamic_shared_memory(home, file):
+    file.write_text('extern "C" __global__ void f(float* y) { extern __shared__ float s[]; y[0] = s[0]; }')
+    with pytest.raises(emulator.BuildError, match=r"wants DYNAMIC_SHARED\(float, s\); in the place of extern __shared__ float s\[\];"):
+        emulator.load(file)
+
+
 def test_no_compiler(home, file, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-g++")
     build.compiler.cache_clear()
