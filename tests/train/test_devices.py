@@ -17,10 +17,10 @@ from scratchvgg.train.metrics import read
 from tests.harness import DEVICES
 
 ELSEWHERE = [pytest.param(d, marks=[pytest.mark.gpu] if d == "cuda" else []) for d in DEVICES if d != "cpu"]
-SMALL = dict(
-    train_size=64, test_size=20, epochs=2, batch_size=16, eval_batch_size=20, augmentation=["crop:2", "flip", "cutout:4"], log_every=2, plot=False,
-    model_options={"widths": [4, "M", 8, "M"], "dropout": 0.2}, lr=0.05,
-)
+SMALL = {
+    "train_size": 64, "test_size": 20, "epochs": 2, "batch_size": 16, "eval_batch_size": 20, "log_every": 2, "plot": False, "lr": 0.05,
+    "augmentation": ["crop:2", "flip", "cutout:4"], "model_options": {"widths": [4, "M", 8, "M"], "dropout": 0.2},
+}
 
 
 def losses(folder):
