@@ -121,7 +121,8 @@ def _step(node, grads, push, needed, wanted):
             raise RuntimeError(f"{node.name}: the gradient of argument {argument} has shape {tuple(grad.shape)}, expected {tuple(shape)}")
         if grad.dtype != dtype:
             grad = grad.astype(dtype)
-        fresh = grad.size > 0 and id(grad) not in arrived and id(grad) not in handed_out and not any(
+        writable = getattr(grad.flags, "writeable", True)  # NumPy's broadcast of a number is not
+        fresh = writable and grad.size > 0 and id(grad) not in arrived and id(grad) not in handed_out and not any(
             type(g) is type(grad) and ctx.xp.may_share_memory(grad, g) for g in grads if g is not None
         )
         handed_out.add(id(grad))

@@ -40,12 +40,14 @@ class Op:
         name: shown in errors, traces and ``grad_fn``; the class name unless set.
         differentiable: False for operations without a gradient (comparisons, argmax).
         view: True if outputs may share memory with the first argument.
+        keeps_dtype: True if bfloat16 operands give bfloat16: a result that the array module widened is rounded. False for casts.
         twin: the operation by CUDA kernels, see :func:`kernel_twin`.
     """
 
     name = "Op"
     differentiable = True
     view = False
+    keeps_dtype = True
     twin: type[Op] | None = None
 
     def __init_subclass__(cls, **kwargs):
@@ -87,7 +89,10 @@ class Op:
         with backend.quiet():
             result = cls.forward(ctx, *arrays, **options)
         many = isinstance(result, tuple)
-        outputs = tuple(Tensor.wrap(ctx.backend, r) for r in (result if many else (result,)))
+        results = result if many else (result,)
+        if cls.keeps_dtype and any(a.dtype.kind == "V" for a in arrays if hasattr(a, "dtype")):  # bfloat16
+            results = _rounded(arrays, results)
+        outputs = tuple(Tensor.wrap(ctx.backend, r) for r in results)
         if ctx.writes:  # in place: the first argument's memory now holds the first output
             args[0].version.value += 1
             outputs[0].share_memory_of(args[0])
@@ -134,6 +139,15 @@ def kernel_twin(op: type[Op]):
         return twin
 
     return enter
+
+
+def _rounded(arrays, results):
+    """float32 results of operands that are bfloat16 only, rounded: NumPy computes a bfloat16 array with a Python number in float32."""
+    types = {a.dtype.name for a in arrays if hasattr(a, "dtype") and a.dtype.kind in "fV"}
+    if types != {"bfloat16"}:
+        return results
+    narrow = next(a.dtype for a in arrays if hasattr(a, "dtype") and a.dtype.kind == "V")
+    return tuple(r.astype(narrow) if r.dtype.name == "float32" else r for r in results)
 
 
 def _onion(op, args, options, depth):

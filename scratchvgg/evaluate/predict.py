@@ -23,7 +23,8 @@ def evaluation(model):
 
 
 def _none(model, images):
-    return model(Tensor.wrap(images.backend, images.array)).array
+    logits = model(Tensor.wrap(images.backend, images.array))
+    return (logits.float() if logits.dtype.itemsize == 2 else logits).array
 
 
 def _flip(model, images):
@@ -47,7 +48,7 @@ def predict_logits(model, images, tta: str = "none"):
             the same of the images shifted by one pixel along the diagonal, both ways (borders reflected; airbench94's).
 
     Returns:
-        A Tensor (N, classes) on the net's device, to which the images are brought.
+        A Tensor (N, classes) on the net's device, to which the images are brought; float32 if the net computes in 16 bits.
 
     Raises:
         ValueError: for an unknown ``tta``.

@@ -9,6 +9,8 @@ from ..autograd import Op, Tensor, ops
 class Cast(Op):
     """Another element type; g is cast back."""
 
+    keeps_dtype = False
+
     @staticmethod
     def forward(ctx, x, dtype):
         ctx.dtype = x.dtype

@@ -5,6 +5,7 @@
 ``optimizer``         momentum and step counts
 ``schedule``          the step of the learning rate
 ``average``           EMA or Lookahead weights, or None
+``scaler``            scale and count of good steps of float16 runs, else empty
 ``progress``          epoch, batches done in it, step, running sums, best result, seconds, length of metrics.jsonl
 ``random``            the default generator (dropout) and the loader's seed; batches follow from seed, epoch and batch
 ``threads``           CPU threads: sums may round differently with another number
