@@ -12,6 +12,9 @@ from ..autograd import Op, ops, unifies
 from ..conv import PLAIN, Problem, cache, choose, convolve
 from ..conv.epilogue import pieces
 from ..conv.geometry import same_padding
+from ..cuda.faces.bias_relu_pool import bias_gradient
+from ..cuda.faces.planes import channels_last
+from ..cuda.launch_size import SUFFIX
 from .common import check_tensor, pair
 from .precision import column_sums
 
@@ -66,7 +69,12 @@ def weight_gradient(ctx, problem, dy, x, algorithm, out=None):
 
 
 def channel_sums(backend, g):
-    """Σ over n, p, q of (N, K, P, Q): strips of 128 pixels in g's own type (float32 at least), their sums in float64, on the pool."""
+    """Σ over n, p, q of (N, K, P, Q): by a kernel where there are some, else on the pool.
+
+    There: strips of 128 pixels in g's own type (float32 at least), their sums in float64.
+    """
+    if backend.runs_kernels and g.dtype.name in SUFFIX:
+        return bias_gradient(backend, channels_last(backend, g))
     n, k, p, q = g.shape
     work, image = pieces(n, p, q * k), g.transpose(0, 2, 3, 1)
     sums = backend.xp.zeros((len(work), k), backend.xp.float64)

@@ -59,3 +59,12 @@ def test_winners_are_kept_small(algorithm):
     winners = y.grad_fn.ctx.kept["winners"]
     assert winners.dtype == np.uint8 and winners.nbytes in (y.numel(), y.numel() // 4)
     assert conv2d_relu(*tensors("emulator", 8, "float32", grad=False), padding=1, pool=True).grad_fn is None
+
+
+def test_the_gradient_of_a_bias_without_relu_is_one_kernel_and_its_sum():
+    x, w, b = tensors("emulator", 8, "float32")
+    y = sv.nn.functional.conv2d(x, w, b, padding=1)
+    with launches() as names:
+        y.sum().backward()
+    assert [n for n in names if not n.startswith(("conv", "gemm", "im2col", "col2im"))] == ["bias_relu_backward_f32", "add_lines_f32"]
+    np.testing.assert_array_equal(b.grad.cpu().numpy(), np.full(8, 84, np.float32))
