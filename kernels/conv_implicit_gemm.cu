@@ -8,8 +8,8 @@
 //   small    the same, 64 × 64 with 64 threads: more blocks, for small layers
 //   general  small with single loads: any number of channels, any alignment, groups
 //
-// Doubles take half as many results a thread along each side, and tiles of half the side. 16-bit types are widened on their way into shared
-// memory and summed in float.
+// Doubles take half as many results a thread along each side, tiles of half the side, and come in large and general. 16-bit types are widened
+// on their way into shared memory and summed in float; only general: where there are fours of channels, tensor cores are for them.
 //
 // The tiled kernels take `splits` blocks for a tile, which share its depth: each writes its sums to `partial`, and finish adds them up, always
 // in the same order. With one split the block itself does what follows the sum: scale, bias, ReLU, and the maximum of 2 × 2 pixels, which a
@@ -145,6 +145,8 @@ template <class Tile, class Pass, class Left, class Right, class T>
 __device__ __forceinline__ void by_register_tiles(const Pass& pass, const Share<Tile>& share, Left left, Right right, const Finish<T>& finish,
                                                   Acc<T>* partial) {
     __shared__ typename Tile::Shared shared;
+    __shared__ int row, column;  // not needed until the sums are there, whose registers they would take
+    if (threadIdx.x == 0) row = share.row, column = share.column;
     Acc<T> sums[Tile::SIDE][Tile::SIDE] = {};
     multiply_tile<Tile>(shared, left, right, share.slices, sums);
     if (partial) partial += share.split * ((int64)pass.rows() * pass.columns() * pass.g.groups);
@@ -155,7 +157,7 @@ __device__ __forceinline__ void by_register_tiles(const Pass& pass, const Share<
             Acc<T> block[4][4];
 #pragma unroll
             for (int i = 0; i < 16; ++i) block[i / 4][i % 4] = sums[b * 4 + i / 4][d * 4 + i % 4];
-            deliver(pass, share.group, share.row + Tile::row() + b * 32, share.column + Tile::column() + d * 16, block, finish, partial);
+            deliver(pass, share.group, row + Tile::row() + b * 32, column + Tile::column() + d * 16, block, finish, partial);
         }
 }
 
@@ -253,24 +255,23 @@ __device__ void add_splits(const Acc<T>* __restrict__ partial, const Finish<T>& 
         add_splits<T>(partial, Finish<T>{scale, bias, out, winners, relu, pool}, rows, channels, splits);                                 \
     }
 
-#define ALL(T)                         \
-    typedef Tile<T, 2, 4> Large_##T;   \
-    typedef Tile<T, 2, 2> Narrow_##T;  \
+#define GENERAL(T)                     \
     typedef Tile<T, 1, 2> Small_##T;   \
-    TILED(small, T, Small_##T, 4, 6)   \
     TILED(general, T, Small_##T, 1, 4) \
     FINISH(T)
 #define WIDE(T)                      \
+    typedef Tile<T, 2, 4> Large_##T; \
+    GENERAL(T)                       \
     TILED(large, T, Large_##T, 4, 2) \
     PLAIN(v1, T, one_by_one)         \
     PLAIN(v2, T, by_shared_tiles)
 
 typedef float f32;
 typedef double f64;
-ALL(f32)
-ALL(f64)
-ALL(f16)
-ALL(bf16)
+typedef Tile<f32, 2, 2> Narrow_f32;
 WIDE(f32)
-WIDE(f64)
 TILED(narrow, f32, Narrow_f32, 4, 3)
+TILED(small, f32, Small_f32, 4, 6)
+WIDE(f64)
+GENERAL(f16)
+GENERAL(bf16)

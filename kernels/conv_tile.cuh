@@ -205,28 +205,25 @@ struct PatchColumns : Across<Tile, Tile::N, V> {
     typedef typename Tile::T T;
     const T* x;  // the group's first channel
     const ConvShape& g;
-    int c, top, left, n, p, q;  // (top, left): where the tap is when the window is at the origin
+    int c, top, left;  // (top, left): where the tap is when the window is at the origin
+    int line, q;       // of the output pixel: n · P + p, and its column
 
     __device__ __forceinline__ PatchColumns(const T* images, const ConvShape& g, int group, int first, int k0)
         : x(images + group * deep_of(g)), g(g) {
-        const int column = first + Base::start(), tap = column / deep_of(g);
-        const Pixel pixel = pixel_of(k0 + Base::line(), g.P, g.Q, false);
+        const int column = first + Base::start(), tap = column / deep_of(g), k = k0 + Base::line();
         c = column % deep_of(g);
         top = tap / g.S * g.dilation_h - g.pad_top;
         left = tap % g.S * g.dilation_w - g.pad_left;
-        n = tap < g.R * g.S ? pixel.n : g.N;
-        p = pixel.h;
-        q = pixel.w;
+        line = tap < g.R * g.S ? k / g.Q : g.N * g.P;
+        q = k % g.Q;
     }
     __device__ __forceinline__ void fetch() {
 #pragma unroll
         for (int i = 0; i < Base::ITEMS; ++i) {
-            const int h = p * g.stride_h + top, w = q * g.stride_w + left;
+            const int n = line / g.P, h = (line - n * g.P) * g.stride_h + top, w = q * g.stride_w + left;
             const bool inside = n < g.N && 0 <= h && h < g.H && 0 <= w && w < g.W;
             Base::take(i, inside ? x + (int64)((n * g.H + h) * g.W + w) * g.C + c : nullptr);
-            for (q += Base::LINES; q >= g.Q; q -= g.Q) {
-                if (++p == g.P) p = 0, ++n;
-            }
+            for (q += Base::LINES; q >= g.Q; q -= g.Q) ++line;
         }
     }
 };
