@@ -44,6 +44,7 @@ from .autograd import (
     tensor,
 )
 from .autograd import ops as _table
+from .cuda.precision import backends
 from .ops.shape import channels_last, contiguous_format, preserve_format
 
 __version__ = "0.1.0"
@@ -57,8 +58,8 @@ _SUBPACKAGES = ("amp", "bench", "cli", "conv", "cuda", "data", "evaluate", "hub"
 _NOT_FUNCTIONS = {"backward", "getitem", "setitem_"}  # reached through methods and operators
 
 __all__ = [
-    "Generator", "Size", "Tensor", "as_tensor", "autocast", "autograd", "bfloat16", "bool", "channels_last", "clear_autocast_cache", "contiguous_format", "device",
-    "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
+    "Generator", "Size", "Tensor", "as_tensor", "autocast", "autograd", "backends", "bfloat16", "bool", "channels_last", "clear_autocast_cache", "contiguous_format",
+    "device", "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
     "get_autocast_dtype", "get_default_dtype", "get_num_threads", "half", "inf", "inference_mode", "initial_seed", "int", "int16", "int32", "int64",
     "int8", "is_anomaly_enabled", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "load", "long", "manual_seed", "nan", "no_grad", "pi",
     "preserve_format", "promote_types", "save", "set_default_dtype", "set_grad_enabled", "set_num_threads", "short", "tensor", "uint8",

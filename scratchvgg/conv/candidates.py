@@ -1,8 +1,8 @@
 """Which algorithms may compute a pass, and which of them the cost model takes.
 
 An algorithm may be taken by itself if it supports the problem, has a finite cost, and its error bound is at most so many times the
-bound of im2col, which adds the products up as they are. The cheapest of those is taken, the first name of equals: the same on every
-machine and in every run.
+bound of im2col, which adds the products up as they are; one that the user has a switch for, if that is on. The cheapest of those is
+taken, the first name of equals: the same on every machine and in every run.
 """
 
 from __future__ import annotations
@@ -48,21 +48,30 @@ def candidates(problem, dtype, which: str = "forward", prepared: bool = False, k
         prepared: the filter is transformed already (forward): that costs nothing then.
         kernels: for a device that runs CUDA kernels.
     """
-    return [a for a, _ in _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms(kernels).values()))]
+    return [a for a, _ in _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), _known(kernels))]
 
 
 def contenders(problem, dtype, which: str = "forward", prepared: bool = False, kernels: bool = False) -> list[Algorithm]:
     """The candidates worth measuring: without those whose predicted cost is :data:`FARTHEST` off."""
-    ranked = _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), tuple(algorithms(kernels).values()))
+    ranked = _ranked(problem, as_dtype(dtype), which, prepared, error_limit(dtype), _known(kernels))
     return [a for a, cost in ranked if cost <= FARTHEST * ranked[0][1]]
+
+
+def _known(kernels) -> tuple[tuple[Algorithm, bool | None], ...]:
+    """All registered algorithms and where their switches stand: a new one, or another position, makes new answers."""
+    return tuple((a, a.permitted) for a in algorithms(kernels).values())
 
 
 @functools.lru_cache(4096)
 def _ranked(problem, dtype, which, prepared, limit, known) -> tuple[tuple[Algorithm, float], ...]:
-    """Pairs of candidate and cost. ``known`` are all registered algorithms: a new one makes new answers."""
-    reference = next(a for a in known if a.name == REPRODUCIBLE)
+    """Pairs of candidate and cost; ``known`` as of :func:`_known`."""
+    reference = next(a for a, _ in known if a.name == REPRODUCIBLE)
     bound = limit * reference.error_bound(problem, dtype, which)
-    safe = [a for a in known if a is reference or (a.supports(problem, dtype) and a.error_bound(problem, dtype, which) <= bound)]
+
+    def allowed(a, permitted):
+        return a.supports(problem, dtype) and (a.error_bound(problem, dtype, which) <= bound if permitted is None else permitted)
+
+    safe = [a for a, permitted in known if a is reference or allowed(a, permitted)]
     costs = [(a, predicted(a, problem, dtype, which, prepared)) for a in safe]
     return tuple(sorted((pair for pair in costs if math.isfinite(pair[1]) or pair[0] is reference), key=lambda pair: (pair[1], pair[0].name)))
 

@@ -23,6 +23,7 @@ class Algorithm(ABC):
         prepares: :meth:`prepare` returns something, and ``forward`` takes it as ``prepared=``.
         kernels: it launches CUDA kernels (see ``conv/device/``), on a GPU or the emulator; else it computes on the CPU's arrays. The two kinds
             have names of their own: "im2col" is there twice.
+        permitted: whether it may be chosen by itself, if the user has a switch for that; None: its error decides (see ``candidates.py``).
     """
 
     name = ""
@@ -30,6 +31,7 @@ class Algorithm(ABC):
     fuses = False
     prepares = False
     kernels = False
+    permitted: bool | None = None
 
     @abstractmethod
     def supports(self, problem: Problem, dtype) -> bool:

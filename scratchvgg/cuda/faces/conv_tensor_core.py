@@ -97,7 +97,8 @@ def plan(problem, which: str, dtype: str, exact: bool = False) -> Plan:
     rows, columns, depth = sides(problem, which)
     versions = fitting(problem, which, dtype)
     if not versions:
-        raise ValueError(f"{which} of {problem} in {dtype}: tensor cores take one group, filters up to 16x16 and, for gradients, whole 16-byte words of K")
+        needs = "one group, filters up to 16x16 and, for gradients, whole 16-byte words of K"
+        raise ValueError(f"{which} of {problem} in {dtype}: tensor cores take {needs}")
     size, rate = 4 * rows * columns, _PRODUCTS[cases.dtype_of(dtype).itemsize]
     plans = [
         Plan(version, splits, _cycles(TILES[which][version], rows, columns, depth, splits, size, rate, exact))
@@ -261,7 +262,7 @@ SMALL = {
 
 @example("conv_tensor_core")
 def examples(backend, rng, size):
-    """Forward and the gradient of x: versions, types, splits and what follows the sum; large: VGG-16's layers in bfloat16, one in float16 and TF32."""
+    """Forward and the gradient of x: versions, types, splits and what follows the sum; large: VGG-16's layers in bfloat16, one in every type."""
     yield from _examples(backend, rng, size, ("forward", "grad_input"), False)
     if size == "small":
         for dtype in SUFFIX:

@@ -1,4 +1,4 @@
-"""Convolution on tensor cores against NumPy in float64: every version, pass and type, splits, what follows the sum, the launch rule, bad arguments."""
+"""Convolution on tensor cores against NumPy in float64: versions, passes, types, splits, what follows the sum, launch rule, bad arguments."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,9 @@ def test_what_follows_the_sum(name, dtype):
     scale, bias = (backend.asarray(rng.integers(-2, 3, g.K).astype(np.float32)) for _ in range(2))
     sums = cases.reference(g, "forward", x, w)
     for version in fitting(g, "forward", dtype):
-        for splits, relu, pool, first, second in ((1, True, False, None, bias), (1, True, True, scale, bias), (3, True, True, scale, bias), (1, False, True, None, None)):
+        for splits, relu, pool, first, second in (
+            (1, True, False, None, bias), (1, True, True, scale, bias), (3, True, True, scale, bias), (1, False, True, None, None),
+        ):  # fmt: skip
             linear = sums * (1 if first is None else first) + (0 if second is None else second)
             if pool:
                 p, q = g.P // 2, g.Q // 2
