@@ -18,12 +18,8 @@ struct sigaction before[3];
 void on_fault(int signal, siginfo_t* info, void* context) {
     Worker* worker = this_worker();
     if (worker && worker->current) {
-        char what[200];
-        if (signal == SIGFPE) snprintf(what, sizeof what, "integer division by zero");
-        else
-            snprintf(what, sizeof what, "memcheck: illegal memory access: address %p is outside all memory, or a vector access is not aligned to its size",
-                     info->si_addr);
-        fail_at(what);
+        if (signal == SIGFPE) fail("integer division by zero");
+        fail("memcheck: illegal memory access: address %p is outside all memory, or a vector access is not aligned to its size", info->si_addr);
     }
     for (int i = 0; i < 3; ++i)  // somebody else's: as if we were not here
         if (SIGNALS[i] == signal) {

@@ -192,8 +192,10 @@ void tma_load(void* to, const TensorMap& map, void* barrier, const int* corner, 
     size_t bytes = map.element_bytes;
     for (unsigned i = 0; i < map.rank; ++i) bytes *= map.box[i];
     if ((int)map.rank != rank) fail_at("memcheck: " + describe(site) + ": the tensor map has " + std::to_string(map.rank) + " dimensions");
-    if (offset_of(to) % (map.swizzle ? 1024 : 128)) fail_at("memcheck: " + describe(site) + ": the destination is not aligned to 128 (swizzled: 1024) bytes");
-    if (offset_of(to) + bytes > worker.dynamic_bytes) fail_at("memcheck: " + describe(site) + ": the box does not fit into dynamic shared memory");
+    if (offset_of(to) % (map.swizzle ? 1024 : 128))
+        fail_at("memcheck: " + describe(site) + ": the destination is not aligned to 128 (swizzled: 1024) bytes");
+    if (offset_of(to) + bytes > worker.dynamic_bytes)
+        fail_at("memcheck: " + describe(site) + ": the box does not fit into dynamic shared memory");
     Load load = {map, static_cast<char*>(to), &at(barrier, site), {}, worker.current->number};
     std::copy(corner, corner + rank, load.corner);
     if (worker.checker) worker.checker->awaiting(to, bytes, __builtin_return_address(0));
@@ -225,7 +227,7 @@ void wgmma_commit() {
 void wgmma_wait(int groups, Site site) {
     Warpgroup& group = warpgroup();
     const auto& committed = group.committed[thread() % GROUP];
-    meet_named(NAMED_BARRIERS + thread() / GROUP, GROUP, site);
+    meet_at(this_worker()->warpgroups[thread() / GROUP], GROUP, site);
     if ((int)committed.size() > groups) run_until(group, committed[committed.size() - 1 - groups], site);
 }
 

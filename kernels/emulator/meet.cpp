@@ -45,28 +45,22 @@ void arrive_at(Barrier& barrier, unsigned threads, const Site& site) {
 }
 
 Barrier& named(int barrier, int threads, const Site& site) {
-    if (barrier < 0 || barrier >= (int)(sizeof this_worker()->named / sizeof(Barrier))) fail_at(describe(site) + ": barrier " + std::to_string(barrier) + " is not one of 0 to 15");
-    if (threads <= 0 || threads % WARP) fail_at(describe(site) + ": " + std::to_string(threads) + " threads is not a multiple of 32");
+    if (barrier < 0 || barrier >= NAMED_BARRIERS) fail("%s: barrier %d is not one of 0 to 15", describe(site).c_str(), barrier);
+    if (threads <= 0 || threads % WARP) fail("%s: %d threads is not a multiple of 32", describe(site).c_str(), threads);
     return this_worker()->named[barrier];
-}
-
-std::string hex(unsigned mask) {
-    char text[16];
-    snprintf(text, sizeof text, "0x%08x", mask);
-    return text;
 }
 
 void arrive_warp(Warp& warp, unsigned mask, const Site& site) {
     Worker& worker = *this_worker();
-    if (!(mask >> worker.current->lane & 1)) fail_at(describe(site) + ": lane " + std::to_string(worker.current->lane) + " is not in its own mask " + hex(mask));
+    if (!(mask >> lane() & 1)) fail("%s: lane %d is not in its own mask 0x%08x", describe(site).c_str(), lane(), mask);
     Barrier& barrier = warp.barriers[__builtin_ctz(mask)];
     if (barrier.count == 0) {
         barrier.site = site;
         barrier.mask = mask;
         barrier.first = worker.current->number;
     } else if (barrier.mask != mask || !same_kind(barrier.site, site)) {
-        fail_at("synccheck: lanes of a warp meet in different operations: this one is at " + describe(site) + " with mask " + hex(mask) + ", thread " +
-                std::to_string(barrier.first) + " waits at " + describe(barrier.site) + " with mask " + hex(barrier.mask));
+        fail("synccheck: lanes of a warp meet in different operations: this one is at %s with mask 0x%08x, thread %d waits at %s with mask 0x%08x",
+             describe(site).c_str(), mask, barrier.first, describe(barrier.site).c_str(), barrier.mask);
     }
     barrier_arrived(*this_worker(), &barrier);
     if (++barrier.count >= (unsigned)__builtin_popcount(mask & warp.alive)) complete(barrier);
@@ -99,12 +93,13 @@ int meet_block_counting(bool predicate, Site site) {
     return votes;
 }
 
-void meet_named(int id, int threads, Site site) {
-    Barrier& barrier = named(id, threads, site);
+void meet_at(Barrier& barrier, int threads, const Site& site) {
     const unsigned generation = barrier.generation;
     arrive_at(barrier, threads, site);
     wait_for(barrier, generation, site);
 }
+
+void meet_named(int id, int threads, Site site) { meet_at(named(id, threads, site), threads, site); }
 
 void arrive_named(int id, int threads, Site site) { arrive_at(named(id, threads, site), threads, site); }
 

@@ -98,6 +98,7 @@ void start_block(Worker& worker) {
     worker.alive = worker.threads;
     worker.error.clear();
     for (Barrier& barrier : worker.named) barrier = Barrier();
+    for (Barrier& barrier : worker.warpgroups) barrier = Barrier();
     for (int i = 0; i * WARP < worker.threads; ++i) {
         Warp& warp = worker.warps[i];
         for (Barrier& barrier : warp.barriers) barrier = Barrier();
@@ -132,8 +133,8 @@ void run_block(Worker& worker, const std::vector<int>& order) {
     const unsigned char* canary = worker.dynamic + worker.dynamic_bytes;
     for (size_t i = 0; i < CANARY; ++i)
         if (canary[i] != 0xFE) {
-            worker.error = place(worker, nullptr) + ": dynamic shared memory written " + std::to_string(i) + " bytes past its end (the launch asked for " +
-                           std::to_string(worker.dynamic_bytes) + " bytes)";
+            worker.error = place(worker, nullptr) + ": memcheck: dynamic shared memory written " + std::to_string(i) +
+                           " bytes past its end (the launch asked for " + std::to_string(worker.dynamic_bytes) + " bytes)";
             return;
         }
 }

@@ -59,7 +59,7 @@ struct Worker : Block {
     const char* kernel;
     Fiber fibers[MAX_THREADS];
     Warp warps[MAX_THREADS / WARP];
-    Barrier named[NAMED_BARRIERS + MAX_THREADS / 128];  // the last ones are for the warpgroups' own meetings
+    Barrier named[NAMED_BARRIERS], warpgroups[MAX_THREADS / 128];
     int votes[2];
     unsigned long pass = 0;  // how often the scheduler has gone round
     Context home;  // the scheduler
@@ -79,6 +79,7 @@ struct Worker : Block {
 Worker* this_worker();
 void leave_fiber();  // to the scheduler, which comes back when the fiber can run
 void retire(Worker& worker, Fiber& fiber);
+void meet_at(Barrier& barrier, int threads, const Site& site);
 void release_after_exit(Worker& worker, Fiber& fiber);  // a thread that returned counts as arrived
 [[noreturn]] void fail_at(const std::string& message);
 std::string place(Worker& worker, Fiber* fiber);  // "kernel k, block (0, 0, 0), thread (1, 0, 0)"

@@ -109,7 +109,8 @@ void Checker::access(const void* pointer, size_t bytes, Kind kind, size_t alignm
 void Checker::touch(Shadow& shadow, Cell& cell, size_t offset, Kind kind, unsigned place) {
     const bool reads = kind == READ || kind == VOLATILE_READ || kind == ATOMIC, writes = kind != READ && kind != VOLATILE_READ;
     const bool atomic = kind != READ && kind != WRITE;
-    if (cell.write.thread != NOBODY && !(atomic && cell.write.atomic) && !before(cell.write)) race(shadow, offset, cell.write, "written", kind, place);
+    const bool overtaken = cell.write.thread != NOBODY && !(atomic && cell.write.atomic) && !before(cell.write);
+    if (overtaken) race(shadow, offset, cell.write, "written", kind, place);
     if (reads && !cell.written) {
         launch.places[0] = place;
         fail("initcheck: %s of %s {0}, which %s", name(kind), place_in(shadow, offset).c_str(),
@@ -136,7 +137,8 @@ void Checker::outside(const char* address, size_t bytes, Kind kind, unsigned pla
     size_t distance = 64 << 20;
     for (const Shadow& shadow : shadows) {
         const Region& region = shadow.region;
-        const size_t gap = address < region.start ? region.start - address : address < region.start + region.bytes ? 0 : address - region.start - region.bytes;
+        const char* end = region.start + region.bytes;
+        const size_t gap = address < region.start ? region.start - address : address < end ? 0 : address - end;
         if (region.kind != OTHER && gap < distance) distance = gap, nearest = &region;
     }
     if (!nearest) fail("memcheck: %s of %zu bytes at address %p {0}, which is in no memory of this launch", name(kind), bytes, address);
