@@ -1,5 +1,7 @@
 """Floor 2: GPUs under torch's names (``sv.cuda``), and what finds, compiles and launches the files in ``kernels/``. Nothing is probed at import."""
 
+from importlib import import_module
+
 from ..array import register_backend
 from .devices import (
     current_device,
@@ -30,6 +32,12 @@ __all__ = [
     "kernel_sources", "manual_seed", "manual_seed_all", "max_memory_allocated", "mem_get_info", "memory_allocated", "memory_reserved",
     "reset_peak_memory_stats", "set_device", "stream", "synchronize",
 ]
+
+
+def __getattr__(name):
+    if name == "amp":  # torch's older spelling; it lies floors above this one
+        return import_module("scratchvgg.amp.cuda")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _gpu(device):

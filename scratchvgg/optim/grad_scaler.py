@@ -137,6 +137,8 @@ class GradScaler:
         (backend, found), *others = progress.found.items()
         skips = divides and not others and backend.runs_kernels  # on the device, without asking
         if not skips and any(f.item() for f in progress.found.values()):
+            if hasattr(optimizer, "steps"):
+                optimizer.steps += 1  # it counts, as one that a device skips; a schedule goes on
             return None
         if not divides:
             return optimizer.step(*args, **kwargs)

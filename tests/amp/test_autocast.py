@@ -229,8 +229,7 @@ def test_a_type_that_is_not_16_bits_warns_and_disables():
 def test_older_spelling():
     with sv.amp.autocast("cpu"):
         assert product().dtype is sv.bfloat16
-    from scratchvgg.amp import cuda
-
+    cuda = sv.cuda.amp
     with cuda.autocast(dtype=sv.bfloat16):
         assert sv.is_autocast_enabled() and sv.get_autocast_dtype("cuda") is sv.bfloat16
     with cuda.autocast():

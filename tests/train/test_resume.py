@@ -23,6 +23,7 @@ VARIANTS = {
     "ema": {"ema": 0.9},
     "lookahead, fast_vgg": {"model": "fast_vgg", "model_options": {"widths": [8, 8, 8]}, "lookahead": 2, "bias_lr_scale": 64.0, "whiten_epochs": 1,
                             "augmentation": ["alternating_flip", "translate:2"], "schedule": "triangular"},
+    "float16, clipping": {"precision": "fp16", "clip_norm": 1.0},
     "adamw, clipping": {"optimizer": "adamw", "lr": 0.01, "clip_norm": 1.0, "label_smoothing": 0.1, "schedule": "cosine"},
 }
 
