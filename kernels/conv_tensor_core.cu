@@ -4,6 +4,7 @@
 //   v2        128 × 128 results a block of four warps of 64 × 64, slices in swizzled shared memory, read by ldmatrix; one slice at a time
 //   128x128   v2 with four slices in a ring of cp.async and two sets of fragments: copies, ldmatrix and mma overlap. Two blocks a multiprocessor
 //   256x64    the same for 64 filters: no half-empty tile
+//   128x64    warps of 64 × 32, for tf32, whose rounding takes registers of its own
 //   64x64     four warps of 32 × 32: more blocks, for small layers
 //
 // f16 and bf16 with fp32 sums; tf32 takes float and rounds both factors to 10 bits of mantissa. Channels that the sum runs over (C of the forward
@@ -78,31 +79,31 @@ FIRST_RUNG(float, tf32)
 
 // ---- v2 and the ring ---------------------------------------------------------------------------------------------------------------
 
-template <class T, int M, int N, int WARP, int STAGES>
-using ForwardTile = TensorTile<T, M, N, WARP, WARP, STAGES, Along, Along>;
-template <class T, int M, int N, int WARP, int STAGES>
-using BackwardTile = TensorTile<T, M, N, WARP, WARP, STAGES, Along, Across>;
+template <class T, int M, int N, int WARP_M, int WARP_N, int STAGES>
+using ForwardTile = TensorTile<T, M, N, WARP_M, WARP_N, STAGES, Along, Along>;
+template <class T, int M, int N, int WARP_M, int WARP_N, int STAGES>
+using BackwardTile = TensorTile<T, M, N, WARP_M, WARP_N, STAGES, Along, Across>;
 template <class Tile>
 using Forwards = TapLoader<Tile, false>;
 template <class Tile>
 using Backwards = TapLoader<Tile, true>;
 
-#define VERSION(T, suffix, M, N, WARP, BLOCKS)                                                                                   \
-    typedef ForwardTile<T, M, N, WARP, 4> Forward##M##x##N##_##suffix;                                                           \
-    typedef BackwardTile<T, M, N, WARP, 4> Backward##M##x##N##_##suffix;                                                         \
+#define VERSION(T, suffix, M, N, WARP_M, WARP_N, BLOCKS)                                                                         \
+    typedef ForwardTile<T, M, N, WARP_M, WARP_N, 4> Forward##M##x##N##_##suffix;                                                 \
+    typedef BackwardTile<T, M, N, WARP_M, WARP_N, 4> Backward##M##x##N##_##suffix;                                               \
     TENSOR_FORWARD(conv_tensor_core_forward_##M##x##N##_##suffix, T, BLOCKS, Forward##M##x##N##_##suffix,                        \
                    Forwards<Forward##M##x##N##_##suffix>)                                                                        \
     TENSOR_GRAD_INPUT(conv_tensor_core_grad_input_##M##x##N##_##suffix, T, BLOCKS, Backward##M##x##N##_##suffix,                 \
                       Backwards<Backward##M##x##N##_##suffix>)
 
-typedef ForwardTile<bf16, 128, 128, 64, 1> SecondRung;
+typedef ForwardTile<bf16, 128, 128, 64, 64, 1> SecondRung;
 TENSOR_FORWARD(conv_tensor_core_v2_bf16, bf16, 2, SecondRung, Forwards<SecondRung>)
 
-VERSION(f16, f16, 128, 128, 64, 2)
-VERSION(f16, f16, 256, 64, 64, 2)
-VERSION(f16, f16, 64, 64, 32, 3)
-VERSION(bf16, bf16, 128, 128, 64, 2)
-VERSION(bf16, bf16, 256, 64, 64, 2)
-VERSION(bf16, bf16, 64, 64, 32, 3)
-VERSION(float, tf32, 128, 128, 64, 2)
-VERSION(float, tf32, 64, 64, 32, 3)
+VERSION(f16, f16, 128, 128, 64, 64, 2)
+VERSION(f16, f16, 256, 64, 64, 64, 2)
+VERSION(f16, f16, 64, 64, 32, 32, 3)
+VERSION(bf16, bf16, 128, 128, 64, 64, 2)
+VERSION(bf16, bf16, 256, 64, 64, 64, 2)
+VERSION(bf16, bf16, 64, 64, 32, 32, 3)
+VERSION(float, tf32, 128, 64, 64, 32, 3)
+VERSION(float, tf32, 64, 64, 32, 32, 3)

@@ -1,4 +1,5 @@
-// The operands of conv_tensor_core*.cu: pixels under the taps of a filter, and filters, copied slice by slice into tensor_core_tile.cuh's shared memory.
+// The operands of conv_tensor_core*.cu: pixels under the taps of a filter, and filters, copied slice by slice into the shared memory of
+// tensor_core_tile.cuh.
 //
 // A loader knows of each pixel it copies one offset and one word of bits, which rows (0–15) and columns (16–31) of the filter lie inside the
 // image. BACKWARD: the pixels are dy's under the taps of x, and filters are read across (neighbouring columns are neighbouring channels of x).
@@ -80,8 +81,10 @@ struct TapLoader : TapPixels<Tile, BACKWARD> {
         const int channel = c + Pixels::word() * WORD<T>, moved = Base::step(g, r, s) + channel;
         const bool whole = channel < Base::Look::channels(g);
 #pragma unroll
-        for (int i = 0; i < Pixels::ITEMS; ++i)
-            cp_async16_cached(left + Tile::Left::offset(Pixels::line(i), Pixels::word()), Base::image + (Base::place[i] + moved), whole && Base::sees(i, r, s));
+        for (int i = 0; i < Pixels::ITEMS; ++i) {
+            unsigned char* to = left + Tile::Left::offset(Pixels::line(i), Pixels::word());
+            cp_async16_cached(to, Base::image + (Base::place[i] + moved), whole && Base::sees(i, r, s));
+        }
         const int taps = g.R * g.S, tap = r * g.S + s, word = Filters::word() * WORD<T>;
 #pragma unroll
         for (int i = 0; i < Filters::ITEMS; ++i) {

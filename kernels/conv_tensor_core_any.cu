@@ -127,7 +127,7 @@ struct FlatPixelLoader {
     TENSOR_FORWARD(conv_tensor_core_any_forward_##suffix, T, 3, Forward_##suffix, FlatLoader<Forward_##suffix>)                           \
     typedef TapLoader<Backward_##suffix, true, false> Loader_##suffix;                                                                    \
     TENSOR_GRAD_INPUT(conv_tensor_core_any_grad_input_##suffix, T, 3, Backward_##suffix, Loader_##suffix)                                 \
-    extern "C" __global__ void __launch_bounds__(128, 5)                                                                                  \
+    extern "C" __global__ void __launch_bounds__(128, 4)                                                                                  \
         conv_tensor_core_any_grad_weight_##suffix(const T* dy, const T* x, T* dw, float* partial, ConvShape g, int splits) {              \
         weight_by_tiles<Weight_##suffix, FlatPixelLoader<Weight_##suffix>>(dy, x, dw, partial, g, splits);                                \
     }

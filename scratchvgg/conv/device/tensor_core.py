@@ -2,9 +2,10 @@
 the sums.
 
 Errors. 16-bit numbers are multiplied as they are and products are exact; sums are kept in fp32, but added in blocks of eight (Ampere) or
-sixteen (Hopper) whose terms are aligned and *cut*, not rounded (Fasi, Higham, Mikaitis & Pranesh, PeerJ Comput. Sci. 7, 2021): twice fp32's unit
-roundoff for each of n / 8 blocks and for the terms of one (the block FMA of Blanchard, Higham, Lopez, Mary & Pranesh, SIAM J. Sci. Comput. 42, 2020).
-Cutting has a direction, so that no square root of n is claimed; but blocks that share a sum make each n shorter. TF32 first rounds both factors to 11 bits: 2·2⁻¹¹ more.
+sixteen (Hopper) whose terms are aligned and *cut*, not rounded (Fasi, Higham, Mikaitis & Pranesh, PeerJ Comput. Sci. 7, 2021): twice fp32's
+unit roundoff for each of n / 8 blocks and for the terms of one (the block FMA of Blanchard, Higham, Lopez, Mary & Pranesh, SIAM J. Sci.
+Comput. 42, 2020). Cutting has a direction, so that no square root of n is claimed; but blocks that share a sum make each n shorter. TF32
+first rounds both factors to 11 bits: 2·2⁻¹¹ more.
 """
 
 from __future__ import annotations
