@@ -3,8 +3,7 @@
 from . import lr_scheduler
 from .adam import Adam, AdamW
 from .ema import EMA, Lookahead
-from .grad_scaler import GradScaler
 from .optimizer import Optimizer
 from .sgd import SGD
 
-__all__ = ["EMA", "SGD", "Adam", "AdamW", "GradScaler", "Lookahead", "Optimizer", "lr_scheduler"]
+__all__ = ["EMA", "SGD", "Adam", "AdamW", "Lookahead", "Optimizer", "lr_scheduler"]

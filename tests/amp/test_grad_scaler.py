@@ -6,7 +6,7 @@ import pytest
 import scratchvgg as sv
 from scratchvgg import nn, optim
 from scratchvgg.nn.utils import clip_grad_norm_
-from scratchvgg.optim import GradScaler
+from scratchvgg.optim.grad_scaler import GradScaler
 
 RNG = np.random.default_rng(0)
 SLOPES = [[1.0, -2.0], [0.5, float("inf")], [3.0, 1.0], [float("nan"), 0.0], [1.0, 1.0], [0.25, 0.5], [2.0, -1.0], [1.0, 4.0]]
