@@ -4,8 +4,8 @@
 //   shared      16 × 16 tiles of A and B through shared memory: 16 times fewer reads of global memory
 //   tiled_128   128 × 128 of C a block, 8 × 8 of it in a thread's registers, depth 8 at a time: 16 reads of shared memory for 64 multiply-adds.
 //               The next tiles are on their way to registers while the present ones are multiplied, and go to the other half of shared memory:
-//               one barrier a step
-//   tiled_64    the same with 64 × 64 and 4 × 4: four times the blocks where C is small (and all that fits of double)
+//               one barrier a step. All registers are taken, so A and B must be aligned and whole vectors of four
+//   tiled_64    the same with 64 × 64 and 4 × 4, for any A and B: four times the blocks where C is small (and all that fits of double)
 //   thin_nt     A has at most 8 rows: a warp reads four columns of B once, at full width, and keeps 8 × 4 sums; the rest is adding up lanes
 //   thin_nn     the same for B whose rows lie in memory one after the other: a thread keeps 8 × 4 sums and walks down four columns
 //   add_splits  where C is small and K long, several blocks share one tile and each writes its sums; this adds them, always in the same order
@@ -72,8 +72,9 @@ __device__ void gemm_shared(const T* A, const T* B, T* C, const T* bias, const G
 
 constexpr int THREADS = 256, DEPTH = 8;
 
-// A thread's share of a tile of WIDTH × DEPTH numbers: V neighbours in memory, along the depth (ALONG_K) or along the width.
-template <class T, int WIDTH, bool ALONG_K>
+// A thread's share of a tile of WIDTH × DEPTH numbers: V neighbours in memory, along the depth (ALONG_K) or along the width. WHOLE: all vectors
+// are aligned and lie inside the matrix or outside; a number by itself is never read.
+template <class T, int WIDTH, bool ALONG_K, bool WHOLE>
 struct Share {
     static constexpr int V = WIDTH * DEPTH / THREADS, LINE = (ALONG_K ? DEPTH : WIDTH) / V;
     Vector<T, V> held;
@@ -95,11 +96,11 @@ struct Share {
     // The next tile, of which `depth` exist: zeros beyond.
     __device__ __forceinline__ void read(int depth, bool wide) {
         const int inside = ALONG_K ? (room > 0 ? depth - k_here() : 0) : (k_here() < depth ? room : 0);
-        if (wide && inside >= V) {
+        if ((WHOLE || wide) && inside >= V) {
             held = load<V>(place);
         } else {
 #pragma unroll
-            for (int v = 0; v < V; ++v) held.at[v] = v < inside ? place[v] : narrow<T>(0);
+            for (int v = 0; v < V; ++v) held.at[v] = !WHOLE && v < inside ? place[v] : narrow<T>(0);
         }
         place += step;
     }
@@ -130,8 +131,8 @@ __device__ void gemm_tiled(const T* __restrict__ A, const T* __restrict__ B, T* 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int m_here = warp / 4 * 32 * G + lane / 4 * 4, n_here = warp % 4 * 16 * G + lane % 4 * 4;
 
-    Share<T, SIDE, A_ALONG_K> from_a(A, A_ALONG_K ? g.a_m : g.a_k, m0, first, g.M);
-    Share<T, SIDE, B_ALONG_K> from_b(B, B_ALONG_K ? g.b_n : g.b_k, n0, first, g.N);
+    Share<T, SIDE, A_ALONG_K, G == 2> from_a(A, A_ALONG_K ? g.a_m : g.a_k, m0, first, g.M);
+    Share<T, SIDE, B_ALONG_K, G == 2> from_b(B, B_ALONG_K ? g.b_n : g.b_k, n0, first, g.N);
     Acc<T> sum[4 * G][4 * G] = {};
     from_a.read(last - first, g.wide_a);
     from_b.read(last - first, g.wide_b);
@@ -144,7 +145,7 @@ __device__ void gemm_tiled(const T* __restrict__ A, const T* __restrict__ B, T* 
             from_a.read(left - DEPTH, g.wide_a);
             from_b.read(left - DEPTH, g.wide_b);
         }
-#pragma unroll
+#pragma unroll 2  // more, and ptxas reads so many fragments ahead that registers run out
         for (int k = 0; k < DEPTH; ++k) {
             Vector<Acc<T>, 4> x[G], y[G];
 #pragma unroll

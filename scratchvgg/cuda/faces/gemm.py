@@ -42,9 +42,9 @@ def gemm(backend, a, b, *, bias=None, relu: bool = False, alpha: float = 1.0, ou
     (m, k), n = a.shape, b.shape[1]
     if out.size == 0:
         return out
-    letters = letter(a), letter(b)
-    version = version or choose(m, n, letters, out.dtype.name)
-    _check_version(version, m, letters, out.dtype.name)
+    letters, whole = (letter(a), letter(b)), _whole(backend, a) and _whole(backend, b)
+    version = version or choose(m, n, letters, out.dtype.name, whole)
+    _check_version(version, m, letters, out.dtype.name, whole)
     suffix = SUFFIX[out.dtype.name]
     blocks, shape = _blocks(version, letters[1], m, n), kernel_shape(backend, a, b, out, alpha, relu, accumulate)
     bias = NULL if bias is None else bias
@@ -61,8 +61,13 @@ def gemm(backend, a, b, *, bias=None, relu: bool = False, alpha: float = 1.0, ou
     return out
 
 
-def choose(m: int, n: int, letters: tuple, dtype: str) -> str:
-    """The version for an (M, K) times (K, N) product; ``letters`` say how A and B lie in memory (n, t or None)."""
+def choose(m: int, n: int, letters: tuple, dtype: str, whole: bool = True) -> str:
+    """The version for an (M, K) times (K, N) product.
+
+    Args:
+        letters: how A and B lie in memory (n, t or None).
+        whole: whether their lines are aligned and multiples of four numbers.
+    """
     if letters[1] is None or (letters[0] is None and m > _ROWS):
         return "shared"
     if m <= _ROWS and (letters[1] == "n" or letters[0] == "n"):
@@ -70,7 +75,7 @@ def choose(m: int, n: int, letters: tuple, dtype: str) -> str:
     if letters[0] is None:
         return "shared"
     large = -(-m // 128) * -(-n // 128) >= _ENOUGH // 2 and min(m, n) > 64
-    return "tiled_128" if large and dtype != "float64" else "tiled_64"
+    return "tiled_128" if large and whole and dtype != "float64" else "tiled_64"
 
 
 def split(blocks: int, k: int) -> tuple[int, int]:
@@ -142,15 +147,22 @@ def checked(backend, a, b, bias, out, accumulate):
     return out
 
 
-def _check_version(version, m, letters, dtype):
+def _whole(backend, x):
+    """Whether all lines in memory begin at multiples of 16 bytes and are multiples of four numbers."""
+    inner = 1 if letter(x) == "n" else 0
+    return x.shape[inner] % 4 == 0 and aligned(backend, x, 1 - inner)
+
+
+def _check_version(version, m, letters, dtype, whole):
     if version not in VERSIONS:
         raise ValueError(f"gemm: version must be one of {', '.join(VERSIONS)}, got {version!r}")
     tiled = version.startswith("tiled")
-    fits = (not tiled or None not in letters) and (version != "tiled_128" or dtype != "float64")
+    fits = (not tiled or None not in letters) and (version != "tiled_128" or (whole and dtype != "float64"))
     if version == "thin":
         fits = m <= _ROWS and (letters[1] == "n" or letters == ("n", "t"))
     if not fits:
-        raise ValueError(f"gemm: version {version!r} cannot do M = {m}, {dtype}, with memory orders {letters} of a and b")
+        orders = f"memory orders {letters} of a and b{'' if whole else ', not in whole vectors of four'}"
+        raise ValueError(f"gemm: version {version!r} cannot do M = {m}, {dtype}, {orders}")
 
 
 @example("gemm")
@@ -159,11 +171,12 @@ def examples(backend, rng, size):
     if size == "small":
         for letters in ("nn", "nt", "tn", "tt"):
             for version in VERSIONS if letters != "tt" else VERSIONS[:-1]:  # thin_nt wants rows of A
-                yield _example(backend, rng, (7, 40, 21) if version == "thin" else (67, 70, 19), letters, "float32", version)
+                sizes = {"thin": (7, 40, 21), "tiled_128": (132, 136, 20)}.get(version, (67, 70, 19))
+                yield _example(backend, rng, sizes, letters, "float32", version)
         for dtype in ("float16", "bfloat16", "float64"):
             yield _example(backend, rng, (66, 12, 8), "nt", dtype, "tiled_64")
             yield _example(backend, rng, (3, 40, 260), "nt", dtype, "thin")
-        yield _example(backend, rng, (130, 132, 12), "nn", "bfloat16", "tiled_128")
+        yield _example(backend, rng, (132, 132, 12), "nn", "bfloat16", "tiled_128")
         yield _example(backend, rng, (2, 32, 1100), "nt", "float32", "thin")
         yield _example(backend, rng, (20, 8, 1100), "nt", "float32", "tiled_64")
         return
@@ -184,7 +197,7 @@ def _example(backend, rng, sizes, letters, dtype, version):
     b = random_array(backend, rng, (k, n) if letters[1] == "n" else (n, k), dtype)
     a, b = a if letters[0] == "n" else a.T, b if letters[1] == "n" else b.T
     bias = random_array(backend, rng, (n,), dtype)
-    version = version or choose(m, n, tuple(letters), dtype)
+    version = version or choose(m, n, tuple(letters), dtype, whole=True)
     layout = {"naive": "", "shared": "", "thin": f"_n{letters[1]}"}.get(version, f"_{letters}")
 
     def run():

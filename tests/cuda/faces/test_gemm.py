@@ -30,7 +30,7 @@ def check(backend, a, b, tolerance=1e-6, **options):
 @pytest.mark.parametrize("order", ("reverse", 5))
 @pytest.mark.parametrize("version", VERSIONS)
 def test_order_of_threads_changes_nothing(backend, version, order):
-    a, b = numbers(7, 70), numbers(70, 65)
+    a, b = numbers(7, 72), numbers(72, 68)
     expected = check(backend, a, b, version=version)
     with emulator.order(order):
         np.testing.assert_array_equal(gemm(backend, a, b, version=version), expected)
@@ -38,14 +38,14 @@ def test_order_of_threads_changes_nothing(backend, version, order):
 
 def test_one_part_after_the_other(backend):
     """alpha, what is there already, bias and ReLU."""
-    a, b, bias, c = numbers(5, 6), numbers(6, 9), numbers(9), numbers(5, 9)
+    a, b, bias, c = numbers(5, 8), numbers(8, 12), numbers(12), numbers(5, 12)
     for version in VERSIONS:
         out = c.copy()
         assert gemm(backend, a, b, bias=bias, relu=True, alpha=-2.0, out=out, accumulate=True, version=version) is out
         np.testing.assert_allclose(out, np.maximum(-2 * a.astype(float) @ b + bias + c, 0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("version", ("tiled_64", "tiled_128", "thin"))
+@pytest.mark.parametrize("version", ("tiled_64", "thin"))
 def test_memory_that_is_not_aligned(backend, version):
     """Lines that begin anywhere, and results in a part of a larger array whose rest stays as it was."""
     for shift in (1, 2, 4):
@@ -87,7 +87,7 @@ def test_choice():
     assert choose(1, 4096, ("n", "t"), "float32") == choose(8, 25088, ("t", "n"), "float32") == "thin"
     assert choose(64, 4096, ("n", "t"), "float32") == "tiled_64"
     assert choose(4096, 25088, ("t", "n"), "float32") == "tiled_128"
-    assert choose(4096, 25088, ("t", "n"), "float64") == "tiled_64"
+    assert choose(4096, 25088, ("t", "n"), "float64") == choose(4096, 25088, ("t", "n"), "float32", whole=False) == "tiled_64"
     assert choose(100, 100, (None, "n"), "float32") == choose(100, 100, ("n", None), "float32") == choose(4, 9, ("t", None), "float32") == "shared"
 
 
@@ -107,6 +107,7 @@ def test_nothing_to_multiply(backend):
     ({"accumulate": True}, ValueError, "out is None"),
     ({"version": "fast"}, ValueError, "version must be one of naive"),
     ({"a": np.zeros((9, 3), np.float32), "version": "thin"}, ValueError, "cannot do M = 9"),
+    ({"version": "tiled_128"}, ValueError, "not in whole vectors of four"),
     ({"a": np.zeros((3, 4), np.float32)[:, ::2].T, "b": np.zeros((3, 5), np.float32), "version": "tiled_64"}, ValueError, "cannot do"),
 ])
 def test_refusals(backend, change, error, message):
