@@ -176,7 +176,7 @@ def examples(backend, rng, size):
         for dtype in ("float16", "bfloat16", "float64"):
             yield _example(backend, rng, (66, 12, 8), "nt", dtype, "tiled_64")
             yield _example(backend, rng, (3, 40, 260), "nt", dtype, "thin")
-        yield _example(backend, rng, (132, 132, 12), "nn", "bfloat16", "tiled_128")
+        yield _example(backend, rng, (132, 136, 16), "nn", "bfloat16", "tiled_128")
         yield _example(backend, rng, (2, 32, 1100), "nt", "float32", "thin")
         yield _example(backend, rng, (20, 8, 1100), "nt", "float32", "tiled_64")
         return
