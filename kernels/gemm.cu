@@ -333,7 +333,7 @@ typedef double f64;
     GEMM_SIMPLE(naive, T)                                                                                                                \
     GEMM_SIMPLE(shared, T)                                                                                                               \
     GEMM_TILED(64, 1, 2, T)                                                                                                              \
-    GEMM_SPLIT(thin_nt, 2, T, gemm_thin_nt<T>)                                                                                           \
+    GEMM_SPLIT(thin_nt, sizeof(T) == 8 ? 1 : 2, T, gemm_thin_nt<T>)                                                                      \
     GEMM_SPLIT(thin_nn, 2, T, gemm_thin_nn<T>)                                                                                           \
     extern "C" __global__ void gemm_add_splits_##T(const Acc<T>* partial, T* C, const T* bias, int splits, GemmShape g) {                \
         add_splits<T>(partial, C, bias, splits, g);                                                                                      \
