@@ -19,6 +19,7 @@ from .dtypes import as_dtype
 
 _FACTORIES: dict[str, Callable[[Device], Backend]] = {}
 _AVAILABLE: dict[str, Callable[[], bool]] = {}
+_WAITING: list[Callable[[], object]] = []  # for the first backend that runs kernels
 _VIEWS = 256  # of one scratch buffer that are remembered
 
 
@@ -147,7 +148,16 @@ def get_backend(device: Device) -> Backend:
         raise RuntimeError(
             f"device {str(device)!r} is not available: this version of scratchvgg computes on {', '.join(available_devices())} only"
         )
-    return factory(device)
+    backend = factory(device)
+    if backend.runs_kernels:
+        while _WAITING:
+            _WAITING.pop()()
+    return backend
+
+
+def when_kernels(load: Callable[[], object]) -> None:
+    """Call ``load()`` when the first backend that runs kernels is made: what only those need is not imported before."""
+    _WAITING.append(load)
 
 
 register_backend("cpu", NumpyBackend)

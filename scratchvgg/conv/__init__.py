@@ -9,7 +9,6 @@ Every algorithm computes the same three things, each a method of one class in on
 Arrays are logically NCHW with any strides; results come channels-last in memory.
 """
 
-from . import device
 from .autotune import autotune
 from .candidates import candidates, error_limit, set_error_limit
 from .check import check
@@ -29,6 +28,6 @@ from .winograd import Winograd2x2, Winograd4x4
 __all__ = [
     "MODES", "PASSES", "PLAIN", "Algorithm", "Direct", "Epilogue", "Fft", "Gemm1x1", "Im2col", "PluginError", "Problem", "Shifted",
     "Winograd2x2", "Winograd4x4", "algorithms", "autotune", "cache", "cache_filters", "candidates", "check", "check_setting", "choose",
-    "convolve", "current", "device", "error_limit", "get", "intercept_choices", "load_plugin", "register", "set_algorithm", "set_error_limit",
+    "convolve", "current", "error_limit", "get", "intercept_choices", "load_plugin", "register", "set_algorithm", "set_error_limit",
     "using",
 ]

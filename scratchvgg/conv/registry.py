@@ -102,7 +102,7 @@ def forget(names) -> None:
 
 def snapshot() -> dict[bool, dict[str, Algorithm]]:
     """The whole registry, to :func:`restore` it."""
-    return {kernels: dict(known) for kernels, known in _ALGORITHMS.items()}
+    return {kernels: algorithms(kernels) for kernels in _ALGORITHMS}
 
 
 def restore(held: dict[bool, dict[str, Algorithm]]) -> None:
@@ -112,7 +112,13 @@ def restore(held: dict[bool, dict[str, Algorithm]]) -> None:
 
 def algorithms(kernels: bool = False) -> dict[str, Algorithm]:
     """All registered algorithms by name: those of the CPU, or those of devices that run CUDA kernels."""
-    return dict(_ALGORITHMS[kernels])
+    return dict(_known(kernels))
+
+
+def _known(kernels):
+    if kernels:
+        from . import device  # noqa: F401 - registers them, when somebody asks first
+    return _ALGORITHMS[kernels]
 
 
 def get(name: str, kernels: bool = False) -> Algorithm:
@@ -121,7 +127,7 @@ def get(name: str, kernels: bool = False) -> Algorithm:
     Raises:
         ValueError: for an unknown name.
     """
-    known = _ALGORITHMS[kernels]
+    known = _known(kernels)
     if name not in known:
         raise ValueError(f"conv2d: no algorithm {name!r}; there are {', '.join(sorted(known))}")
     return known[name]

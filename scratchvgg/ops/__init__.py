@@ -6,5 +6,9 @@ Importing this package fills the table that Tensor's methods look into. To add a
 import importlib
 import pkgutil
 
+from ..array import when_kernels
+
 for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+    if not _module.ispkg:
+        importlib.import_module(f"{__name__}.{_module.name}")
+when_kernels(lambda: importlib.import_module(f"{__name__}.device"))

@@ -128,6 +128,8 @@ def backend(recipe: Recipe):
         raise RecipeError(f"device: {error}") from None
     if recipe.cuda_graph and found.device.type != "cuda":
         raise RecipeError(f"cuda_graph: only a GPU records graphs, but device is {recipe.device!r}")
+    if recipe.cuda_graph and recipe.optimizer != "sgd":
+        raise RecipeError(f"cuda_graph: needs optimizer sgd, whose options live on the device; {recipe.optimizer} counts its steps on the host")
     return found
 
 

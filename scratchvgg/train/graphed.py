@@ -24,10 +24,14 @@ class GraphedStep:
 
     def __init__(self, work, optimizer):
         self._work, self._optimizer, self.replays = work, optimizer, 0
-        self._calls, self._graph, self._stream = 0, None, cuda.Stream()
+        self._calls, self._graph, self._stream, self._trained = 0, None, cuda.Stream(), None
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        """One step; later batches must have the shape of the one that was recorded."""
+        """One step; later batches must have the shape of the one that was recorded. Where a parameter begins or ceases to be trained, the work is
+        recorded again."""
+        trained = [p.requires_grad for group in self._optimizer.param_groups for p in group["params"]]
+        if trained != self._trained:  # other gradients are computed: begin anew
+            self._calls, self._graph, self._trained, self._recorded = 0, None, trained, False
         self._calls += 1
         if self._calls <= WARM_UP:
             self._stream.wait_stream(cuda.current_stream())
@@ -45,10 +49,11 @@ class GraphedStep:
                 held.array[...] = group["lr"]
         self._graph.replay()
         self.replays += 1
-        if self.replays > 1:  # recording counted the first
+        if self._recorded:  # recording counted the first
             self._optimizer.steps += 1
             for parameter in (p for group in groups for p in group["params"]):
                 parameter.version.value += 1
+        self._recorded = True
 
     def _record(self, images, labels):
         backend, groups = images.backend, self._optimizer.param_groups

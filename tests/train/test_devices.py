@@ -14,6 +14,7 @@ from scratchvgg.nn import functional as F
 from scratchvgg.train import NonFiniteError, Recipe, RecipeError, Trainer, checkpoint, create
 from scratchvgg.train.meter import Meter
 from scratchvgg.train.metrics import read
+from tests.cuda.rehearsal.stage import rehearsal
 from tests.harness import DEVICES
 
 ELSEWHERE = [pytest.param(d, marks=[pytest.mark.gpu] if d == "cuda" else []) for d in DEVICES if d != "cpu"]
@@ -70,6 +71,11 @@ def test_a_missing_gpu_is_said_at_once(tmp_path, monkeypatch, capsys):
 def test_graphs_need_a_gpu():
     with pytest.raises(RecipeError, match="cuda_graph: only a GPU records graphs, but device is 'emulator'"):
         Trainer(Recipe(**SMALL, device="emulator", cuda_graph=True))
+
+
+def test_graphs_need_sgd():
+    with rehearsal(), pytest.raises(RecipeError, match="cuda_graph: needs optimizer sgd"):
+        Trainer(Recipe(**SMALL, device="cuda", cuda_graph=True, optimizer="adam"))
 
 
 @pytest.mark.gpu

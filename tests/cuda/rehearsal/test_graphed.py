@@ -72,6 +72,16 @@ def test_the_recorded_step_is_the_step(cupy):
     assert np.allclose(held["cuda"]["1.running_mean"].numpy(), held["cpu"]["1.running_mean"].numpy(), atol=1e-6)
 
 
+def test_a_layer_that_is_frozen_is_recorded_again(cupy):
+    net, optimizer, work = make("cuda")
+    step = GraphedStep(work, optimizer)
+    for number in range(2 * WARM_UP + 3):
+        net[0].bias.requires_grad_(number < WARM_UP + 1)
+        step(*batch(number, "cuda"))
+    assert step.replays == 1 + 2 and len(cupy.cuda.launched) == 3 and optimizer.steps == 2 * WARM_UP + 3
+    assert net[0].bias.grad is None
+
+
 def test_other_random_numbers_cannot_be_recorded(cupy):
     graph, stream = cuda.CUDAGraph(), cuda.Stream()
     with pytest.raises(RuntimeError, match="would make the same random numbers in every replay"), cuda.graph(graph, stream=stream):
