@@ -4,7 +4,7 @@ import pytest
 
 from scratchvgg.cuda.emulator.scan import entries
 
-BOUNDS = ["", "__launch_bounds__(256) ", "__launch_bounds__(M / W * (N / W) * 32, B) ", "__launch_bounds__((f(1, (2)) + 3), sizeof(T) == 8 ? 1 : 2) "]
+BOUNDS = ["", "__launch_bounds__(256) ", "__launch_bounds__(M / W * (N / W) * 32, B) ", "__launch_bounds__((f(1, 2) + 3), sizeof(T) == 8 ? 1 : 2) "]
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)
