@@ -198,6 +198,9 @@ __device__ void gemm_tiled(const T* __restrict__ A, const T* __restrict__ B, T* 
 constexpr int ROWS = 8, COLUMNS = 4;
 
 template <class T>
+constexpr int THIN_BLOCKS = sizeof(T) == 8 ? 1 : 2;  // of a multiprocessor: doubles take twice the registers
+
+template <class T>
 __device__ __forceinline__ void deliver(Acc<T> sum, T* C, const T* bias, Acc<T>* partial, int m, int n, const GemmShape& g) {
     if (m >= g.M || n >= g.N) return;
     if (partial) {
@@ -333,7 +336,7 @@ typedef double f64;
     GEMM_SIMPLE(naive, T)                                                                                                                \
     GEMM_SIMPLE(shared, T)                                                                                                               \
     GEMM_TILED(64, 1, 2, T)                                                                                                              \
-    GEMM_SPLIT(thin_nt, sizeof(T) == 8 ? 1 : 2, T, gemm_thin_nt<T>)                                                                      \
+    GEMM_SPLIT(thin_nt, THIN_BLOCKS<T>, T, gemm_thin_nt<T>)                                                                              \
     GEMM_SPLIT(thin_nn, 2, T, gemm_thin_nn<T>)                                                                                           \
     extern "C" __global__ void gemm_add_splits_##T(const Acc<T>* partial, T* C, const T* bias, int splits, GemmShape g) {                \
         add_splits<T>(partial, C, bias, splits, g);                                                                                      \
