@@ -58,10 +58,11 @@ _SUBPACKAGES = ("amp", "bench", "cli", "conv", "cuda", "data", "evaluate", "hub"
 _NOT_FUNCTIONS = {"backward", "getitem", "setitem_"}  # reached through methods and operators
 
 __all__ = [
-    "Generator", "Size", "Tensor", "as_tensor", "autocast", "autograd", "backends", "bfloat16", "bool", "channels_last", "clear_autocast_cache", "contiguous_format",
-    "device", "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
+    "Generator", "Size", "Tensor", "as_tensor", "autocast", "autograd", "backends", "bfloat16", "bool", "channels_last", "clear_autocast_cache",
+    "contiguous_format", "device", "double", "dtype", "e", "enable_grad", "float", "float16", "float32", "float64", "from_dlpack", "from_numpy",
     "get_autocast_dtype", "get_default_dtype", "get_num_threads", "half", "inf", "inference_mode", "initial_seed", "int", "int16", "int32", "int64",
-    "int8", "is_anomaly_enabled", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "load", "long", "manual_seed", "nan", "no_grad", "pi",
+    "int8", "is_anomaly_enabled", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor",
+    "load", "long", "manual_seed", "nan", "no_grad", "pi",
     "preserve_format", "promote_types", "save", "set_default_dtype", "set_grad_enabled", "set_num_threads", "short", "tensor", "uint8",
     *_SUBPACKAGES,
 ]
