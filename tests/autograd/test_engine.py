@@ -1,3 +1,6 @@
+"""The walk back over the tape."""
+
+import scratchvgg as sv
 
 
 def test_gradients_of_a_number_add_up():
