@@ -68,6 +68,14 @@ def test_a_missing_gpu_is_said_at_once(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_every_launch_of_a_run_can_be_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = ["--train-size", "8", "--test-size", "4", "--batch-size", "4", "--epochs", "1", "--model-options", 'widths=[4, "M"]', "--no-plot"]
+    assert cli.main(["train", "--recipe", "tiny", "--device", "emulator", "--sanitize", *few]) == 0
+    assert cli.main(["train", "--recipe", "tiny", "--sanitize"]) == 2
+    assert "--sanitize checks the launches of --device emulator, got cpu" in capsys.readouterr().err
+
+
 def test_graphs_need_a_gpu():
     with pytest.raises(RecipeError, match="cuda_graph: only a GPU records graphs, but device is 'emulator'"):
         Trainer(Recipe(**SMALL, device="emulator", cuda_graph=True))

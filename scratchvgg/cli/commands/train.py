@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import signal
 
@@ -23,6 +24,9 @@ scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
 scratchvgg train --recipe small --conv tuned                  measure each convolution once, then take the fastest (remembered)
 scratchvgg train --data folder --root pictures --image-size 64    pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg
+scratchvgg train --recipe tiny --device emulator              through the CUDA kernels, on a machine without a GPU
+scratchvgg train --recipe tiny --device emulator --sanitize --epochs 1 --train-size 64      and every launch checked
+scratchvgg train --recipe small --data cifar10 --root data --device cuda --precision bf16 --cuda-graph
 scratchvgg train --recipe my.toml --out runs/mine             your own recipe (copy a recipe.toml to begin)
 scratchvgg train --list-recipes
 """
@@ -37,6 +41,7 @@ def configure(parser) -> None:
     parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options but --device")
     parser.add_argument("--out", metavar="RUN_DIR", help="the run folder to make (default: runs/RECIPE-DATA-N)")
     parser.add_argument("--list-recipes", action="store_true", help="show the built-in recipes and leave")
+    parser.add_argument("--sanitize", action="store_true", help="device emulator: check memory, initialisation, races and barriers of every launch")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a progress bar")
     groups = {}
     for field in FIELDS.values():
@@ -93,8 +98,18 @@ def run(args) -> int:
         start = args.recipe or ("sample" if changes.get("data", "sample") == "sample" else "small")
         recipe = _changed(recipes.load(start), changes)
         trainer = train.Trainer(recipe, args.plain)  # everything about the recipe is checked before a folder is made
+        _sanitized(args, trainer)
         folder = train.create(recipe, args.out)
-    return _tell(trainer, trainer.run(folder))
+    with _sanitized(args, trainer):
+        return _tell(trainer, trainer.run(folder))
+
+
+def _sanitized(args, trainer):
+    from ...cuda import emulator
+
+    if args.sanitize and trainer.backend.device.type != "emulator":
+        raise CommandError(f"--sanitize checks the launches of --device emulator, got {trainer.backend.device}; for a GPU there is compute-sanitizer")
+    return emulator.sanitize() if args.sanitize else contextlib.nullcontext()
 
 
 def _changed(recipe, changes: dict):
