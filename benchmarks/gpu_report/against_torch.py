@@ -3,73 +3,92 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import numpy as np
 
 import scratchvgg as sv
 from scratchvgg import conv
 from scratchvgg.array import as_dtype
-from scratchvgg.bench.cuda_timing import time_calls
-from scratchvgg.bench.problems import layers_of
+from scratchvgg.bench.problems import Layer, build_net, layers_of
+from scratchvgg.cuda.example_arrays import random_array
+
+from .child import each
+from .common import backend, clock, clocks_noted, free, seconds_at_least, share, torch_gpu
 
 PRECISIONS = {  # what is computed: (element type, our algorithm)
     "float32": ("float32", "implicit_gemm"), "bfloat16": ("bfloat16", "tensor_core"), "float16": ("float16", "tensor_core"),
     "tf32": ("float32", "tensor_core_tf32"),
 }
-BATCH, CHECKED = 64, 2  # images that are timed, and that the errors are measured on
+BATCH, CHECKED = 64, 2  # images; those that the error of an output is measured on (of a weight's gradient, all)
+TINY = Layer("tiny", conv.Problem(2, 8, 6, 6, 16, 3, 3, (1, 1), ((1, 1), (1, 1))))
+
+
+def wide(problem) -> bool:
+    """Whether it is one of the 256- and 512-channel layers that the goals are about."""
+    return problem.C >= 256 and problem.K >= 256
 
 
 def convolutions(kept, keep, args):
-    """Each distinct layer of VGG-16, pass and precision."""
-    from .sections import NOMINAL_FP32, backend, torch_gpu
+    """Each distinct layer of VGG-16, pass and precision: the widest layers first, float32 and bfloat16 before the others."""
+    torch, layers = torch_gpu(args), [TINY] if args.rehearse else layers_of("vgg16", BATCH, 224)
+    keep(torch=torch and torch.__version__, cudnn=torch and torch.backends.cudnn.version())
+    cases = [(layer, which, precision) for layer in layers for which in conv.PASSES if which in layer.passes for precision in PRECISIONS]
+    order = list(PRECISIONS)
+    cases.sort(key=lambda case: (order.index(case[2]) // 2, not wide(case[0].problem), order.index(case[2])))
+    with clocks_noted(kept, keep):
+        each(kept, keep, ((f"{layer.name} {which} {precision}", f"{layer.name}, {which}, {precision}",
+                           functools.partial(_convolution, torch, kept, keep, args, layer, which, precision)) for layer, which, precision in cases))
 
-    torch, rows, about = torch_gpu(args), [], kept["facts"]
-    size, batch = (32, 2) if args.rehearse else (224, BATCH)
-    layers = layers_of("vgg16", batch, size)[: 1 if args.rehearse else None]
-    for precision, (dtype, name) in PRECISIONS.items():
-        algorithm = conv.algorithms(kernels=True)[name]
-        rate = (about.get("gemm_rates") or {}).get(precision, NOMINAL_FP32) if precision != "float32" else NOMINAL_FP32
-        for layer in layers:
-            for which in (w for w in conv.PASSES if w in layer.passes):
-                if not algorithm.supports(layer.problem, dtype):
-                    continue
-                ours, theirs = sides(torch, backend(), algorithm, layer.problem, which, dtype, precision)
-                timed = time_calls(backend(), {"ours": ours} | ({"cudnn": theirs} if theirs else {}), 0.1)
-                g = layer.problem
-                moved = as_dtype(dtype).itemsize * (np.prod(g.x_shape) + np.prod(g.y_shape) + np.prod(g.w_shape))
-                least = max(2 * g.macs / rate, float(moved) / about["copy_rate"])
-                row = {"layer": layer.title, "pass": which, "precision": precision, "algorithm": name, "batch": batch, "floor": least,
-                       "share": least / timed["ours"].median, "tflops": 2 * g.macs / timed["ours"].median / 1e12, **timed["ours"].summary()}
-                if theirs:
-                    row |= {"cudnn": timed["cudnn"].summary(), "ratio": timed.ratio("cudnn", "ours")}
-                    row |= errors(torch, backend(), algorithm, g, which, dtype, precision)
-                rows.append(row)
-                keep(rows=rows, cudnn=torch and torch.backends.cudnn.version(), torch=torch and torch.__version__)
+
+def _convolution(torch, kept, keep, args, layer, which, precision):
+    g, (dtype, name) = layer.problem, PRECISIONS[precision]
+    algorithm = conv.algorithms(kernels=True)[name]
+    if not algorithm.supports(g, dtype):
+        return
+    free(torch)
+    mine, theirs = operands(torch, backend(), g, dtype)
+    sides = {"ours": our_call(backend(), algorithm, g, which, *mine)}
+    if torch:
+        sides["cudnn"] = torch_call(torch, g, which, *theirs, precision)
+    timed = clock(args, sides, 0.1)
+    moved = as_dtype(dtype).itemsize * int(sum(np.prod(shape) for shape in (g.x_shape, g.y_shape, g.w_shape)))
+    least, bound = seconds_at_least(kept["facts"], moved, 2 * g.macs, precision, precision != "float32")
+    ours = timed["ours"].summary()
+    row = {"layer": layer.title, "wide": wide(g), "pass": which, "precision": precision, "algorithm": name, "batch": g.N, "floor": least, "bound": bound,
+           "share": share(least, ours["seconds"]), "tflops": 2 * g.macs / ours["seconds"] / 1e12, **ours}
+    if torch:
+        row |= {"cudnn": timed["cudnn"].summary(), "ratio": timed.ratio("cudnn", "ours")}
+    keep(rows=[*kept.get("rows", []), row])
+    if torch:
+        row |= errors(torch, g, which, sides, theirs)
 
 
 def operands(torch, gpu, problem, dtype, seed=0):
     """x, w, dy as our arrays, channels last, and as torch's tensors on the same memory (None without torch)."""
-    rng = np.random.default_rng(seed)
-    made = []
+    rng, made = np.random.default_rng(seed), []
     for shape, scale in ((problem.x_shape, 1.0), (problem.w_shape, (2 / (problem.K * problem.R * problem.S)) ** 0.5), (problem.y_shape, 1.0)):
         n, c, h, w = shape
-        block = rng.standard_normal((min(n, 4), h, w, c), np.float32) * scale
-        values = np.concatenate([block] * -(-n // len(block)))[:n]
-        made.append(gpu.asarray(values, dtype).transpose(0, 3, 1, 2))
-    return made, [torch.from_dlpack(sv.Tensor.wrap(gpu, a)) for a in made] if torch else [None] * 3
+        made.append(random_array(gpu, rng, (n, h, w, c), dtype, scale).transpose(0, 3, 1, 2))
+    return made, [as_torch(torch, a) for a in made] if torch else [None] * 3
+
+
+def as_torch(torch, array):
+    """The same memory as a tensor of torch."""
+    return torch.from_dlpack(sv.Tensor.wrap(backend(), array))
 
 
 def torch_call(torch, problem, which, x, w, dy, precision):
     """A call of PyTorch's convolution; TF32 is allowed for it if that is the precision, and for nothing else."""
     (top, _), (left, _) = problem.padding
-    settings = problem.stride, (top, left), problem.dilation
+    settings, mask = (problem.stride, (top, left), problem.dilation), [which == "grad_input", which == "grad_weight", False]
 
     def call():
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        if which == "forward":
-            return torch.nn.functional.conv2d(x, w, None, *settings)
-        mask = [which == "grad_input", which == "grad_weight", False]
-        return torch.ops.aten.convolution_backward(dy, x, w, None, *settings, False, [0, 0], 1, mask)[mask.index(True)]
+        with torch.inference_mode():
+            if which == "forward":
+                return torch.nn.functional.conv2d(x, w, None, *settings)
+            return torch.ops.aten.convolution_backward(dy, x, w, None, *settings, False, [0, 0], problem.groups, mask)[mask.index(True)]
 
     return call
 
@@ -81,81 +100,86 @@ def our_call(gpu, algorithm, problem, which, x, w, dy):
     return lambda: algorithm.grad_input(gpu, problem, dy, w) if which == "grad_input" else algorithm.grad_weight(gpu, problem, dy, x)
 
 
-def sides(torch, gpu, algorithm, problem, which, dtype, precision):
-    """(our call, torch's call or None) on the same numbers."""
-    mine, theirs = operands(torch, gpu, problem, dtype)
-    return our_call(gpu, algorithm, problem, which, *mine), torch_call(torch, problem, which, *theirs, precision) if torch else None
-
-
-def errors(torch, gpu, algorithm, problem, which, dtype, precision) -> dict:
-    """RMS error of both sides on two images, relative to the RMS of float64's result (by PyTorch) of the same rounded numbers."""
+def errors(torch, problem, which, sides, tensors) -> dict:
+    """RMS error of what the timed calls compute, relative to the RMS of float64's result (by PyTorch) of the same rounded numbers."""
     from dataclasses import replace
 
-    small = replace(problem, N=CHECKED)
-    mine, theirs = operands(torch, gpu, small, dtype, seed=1)
-    truth = torch_call(torch, small, which, *(t.double() for t in theirs), "float64")()
-    results = {"error": torch.from_dlpack(sv.Tensor.wrap(gpu, our_call(gpu, algorithm, small, which, *mine)())),
-               "cudnn_error": torch_call(torch, small, which, *theirs, precision)()}
-    scale = truth.square().mean().sqrt()
-    return {name: float((r.double() - truth).square().mean().sqrt() / scale) for name, r in results.items()}
+    few = problem if which == "grad_weight" else replace(problem, N=min(problem.N, CHECKED))
+    x, w, dy = tensors
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+        truth = torch_call(torch, few, which, x[: few.N].double(), w.double(), dy[: few.N].double(), "float64")()
+    scale, results = truth.square().mean().sqrt(), {}
+    for side, name in (("ours", "error"), ("cudnn", "cudnn_error")):
+        result = sides[side]()
+        result = result if isinstance(result, torch.Tensor) else as_torch(torch, result)
+        result = result if which == "grad_weight" else result[: few.N]
+        results[name] = float((result.double() - truth).square().mean().sqrt() / scale)
+    return results
 
 
 def nets(kept, keep, args):
     """VGG-16: inference and a training step, float32 and bfloat16 autocast on both sides; ours as a CUDA graph too."""
-    from scratchvgg.bench.problems import build_net
-    from scratchvgg.bench.torch_side import twin
+    torch = torch_gpu(args)
+    spec, batch, size = ("small_vgg:widths=[4,'M',8]", 2, 8) if args.rehearse else ("vgg16", BATCH, 224)
+    keep(torch=torch and torch.__version__, cudnn=torch and torch.backends.cudnn.version())
+    net = build_net(spec)
+    other = None
+    if torch:
+        from scratchvgg.bench.torch_side import twin
 
-    from .sections import backend, torch_gpu
+        other = twin(net, layout="channels_last").cuda()
+    net.to(backend().device)
+    x, t = sv.randn(batch, 3, size, size, device="cuda"), sv.zeros(batch, dtype=sv.int64, device="cuda")
 
-    torch, rows = torch_gpu(args), []
-    spec, batch, size = ("small_vgg", 2, 16) if args.rehearse else ("vgg16", BATCH, 224)
-    for training in (False, True):
-        net = build_net(spec)
+    def measure(mode, precision):
+        training, cast = mode == "training", precision != "float32"
         net.train(training)
-        other = twin(net, layout="channels_last").cuda() if torch else None
-        net.to(backend().device)
-        x, t = sv.randn(batch, 3, size, size, device="cuda"), sv.zeros(batch, dtype=sv.int64, device="cuda")
-        for precision in ("float32", "bfloat16"):
-            cast = precision != "float32"
-            calls = {"ours": step_of(sv, net, x, t, training, cast)}
-            if torch:
-                theirs = torch.from_dlpack(x).contiguous(memory_format=torch.channels_last), torch.from_dlpack(t)
-                calls["torch"] = step_of(torch, other, *theirs, training, cast)
-            if not args.rehearse:
-                calls["ours, CUDA graph"] = graphed(calls["ours"])
-            timed = time_calls(backend(), calls, 1.0, flush=0)
-            row = {"net": spec, "mode": "training" if training else "inference", "precision": precision, "batch": batch, "size": size,
-                   "times": {name: timing.summary() for name, timing in timed.items()}}
-            if torch:
-                row["ratios"] = {name: timed.ratio("torch", name) for name in calls if name != "torch"}
-            rows.append(row)
-            keep(rows=rows, torch=torch and torch.__version__)
+        free(torch, everything=True)
+        work, optimizer = step_of(sv, net, training, cast)
+        calls = {"ours": functools.partial(work, x, t)}
+        if torch:
+            other.train(training)
+            theirs = torch.from_dlpack(x).contiguous(memory_format=torch.channels_last), torch.from_dlpack(t)
+            calls["torch"] = functools.partial(step_of(torch, other, training, cast)[0], *theirs)
+        calls["ours, CUDA graph"] = graphed(calls["ours"])
+        timed = clock(args, calls, 1.0, flush=0)
+        row = {"net": spec, "mode": mode, "precision": precision, "batch": batch, "size": size, "ratios": {},
+               "times": {name: timing.summary() for name, timing in timed.items()}}
+        if torch:
+            row["ratios"] = {name: timed.ratio("torch", name) for name in calls if name != "torch"}
+            torch.cuda.synchronize()
+        keep(rows=[*kept.get("rows", []), row])
+
+    with clocks_noted(kept, keep):
+        each(kept, keep, ((f"{mode} {precision}", f"{spec}, {mode}, {precision}", functools.partial(measure, mode, precision))
+                          for mode in ("inference", "training") for precision in ("float32", "bfloat16")))
 
 
-def step_of(library, net, x, t, training, cast):
-    """Inference, or forward, backward and SGD with momentum, by scratchvgg or by torch: the same lines."""
+def step_of(library, net, training, cast):
+    """(inference or a step of SGD with momentum, its optimiser or None), by scratchvgg or by torch: the same lines."""
     optimizer = library.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4) if training else None
 
     def region():
         return library.autocast("cuda", dtype=library.bfloat16) if cast else contextlib.nullcontext()
 
-    def infer():
+    def infer(x, t):
         with library.no_grad(), region():
             return net(x)
 
-    def train():
+    def train(x, t):
         with region():
             loss = library.nn.functional.cross_entropy(net(x), t)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    return train if training else infer
+    return train if training else infer, optimizer
 
 
 def graphed(call):
-    """The call, recorded as a CUDA graph."""
+    """The call, recorded as a CUDA graph on a stream of its own, where it was warmed up."""
     stream, graph = sv.cuda.Stream(), sv.cuda.CUDAGraph()
+    stream.wait_stream(sv.cuda.current_stream())
     with sv.cuda.stream(stream):
         for _ in range(3):
             call()

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import math
 
+from .goals import goals
+
 
 def markdown(report: dict) -> str:
     """All sections in order; a section that failed, was cut or was skipped says so first."""
     lines = ["# GPU report", ""]
     if report.get("rehearsal"):
         lines += [f"**{report['rehearsal']}**", ""]
-    lines += [f"{report['date']}, {report.get('seconds', 0):.0f} s. Times: median of the rounds, events on the GPU, second-level cache emptied before "
-              "each sample. share: floor / time, the floor being bytes at the measured copy rate or operations at the measured rate of the precision "
-              "(float32: 67 TFLOP/s, the data sheet's), whichever takes longer. cuDNN/ours and torch/ours: above 1 ours is faster.", ""]
+    if report.get("stopped"):
+        lines += [f"**{report['stopped']}: this is what there was by then**", ""]
+    lines += [f"{report['date']}, {report.get('seconds', 0):.0f} s.", "", *_table(("goal", "measured", "reached"), goals(report)), "", _LEGEND, ""]
     for name, section in report["sections"].items():
         lines += [f"## {name}: {section['status']}" + (f" in {section['seconds']:.0f} s" if "seconds" in section else ""), ""]
-        lines += [section[key] for key in ("why", "note") if section.get(key)]
+        lines += [f"{section[key]}" for key in ("why", "note") if section.get(key)]
+        if section.get("running"):
+            lines.append(f"- ended at: {section['running'][1]}")
         for wrong in section.get("wrong") or []:
             lines.append(f"- WRONG: {wrong}")
         if section.get("error"):
             lines += ["```", section["error"].strip(), "```"]
-        lines += [*_RENDERERS.get(name, _plain)(section), ""]
+        if section.get("clocks"):
+            lines += [f"- {when}: {_state(section['clocks'][when])}" for when in ("before", "after")]
+        lines += ["", *_RENDERERS.get(name, _plain)(section), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
+_LEGEND = """Times are the median of the rounds, by events on the GPU; for single kernels its cache is emptied before each sample, for nets it stays warm and
+the host's time counts. floor: the bytes that must move at the measured copy rate, or the operations at the matrix product rate measured in that
+precision (outside the tensor cores: 67 TFLOP/s for float32, the data sheet's, half of it for float64), whichever takes longer; share = floor / time.
+Ratios are PyTorch's time / our time: above 1, ours is the faster. Errors are RMS, relative to the RMS of float64's result. –: not measured."""
+
+
+def _state(state):
+    return ", ".join(f"{key} {value}" for key, value in state.items()) if state else "nvidia-smi says nothing"
+
+
 def _table(head, rows):
-    return ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *("| " + " | ".join(map(str, row)) + " |" for row in rows)] if rows else []
+    if not rows:
+        return []
+    return ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head),
+            *("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows)]
 
 
 def number(value, form: str = ".3g", scale: float = 1.0) -> str:
@@ -34,44 +53,51 @@ def number(value, form: str = ".3g", scale: float = 1.0) -> str:
 
 
 def _plain(section):
-    hidden = ("status", "seconds", "wrong", "error", "why", "note", "rows", "done", "running")
+    hidden = ("status", "seconds", "wrong", "error", "why", "note", "rows", "done", "running", "clocks")
     return [f"- {key}: {value}" for key, value in section.items() if key not in hidden]
 
 
 def _facts(section):
-    rates = section.get("gemm_rates") or {}
-    lines = [f"- {key}: {section[key]}" for key in ("name", "memory", "processors", "capability", "python", "versions", "commit", "smi") if key in section]
-    if "copy_rate" in section:
-        lines.append(f"- copy, bytes read and written: {number(section['copy_rate'], '.2f', 1e-12)} TB/s")
+    rates, known = section.get("gemm_rates") or {}, ("copy_rate", "gemm_rates")
+    lines = _plain({key: value for key, value in section.items() if key not in known})
+    lines.append(f"- copy, bytes read and written: {number(section.get('copy_rate'), '.2f', 1e-12)} TB/s")
     return lines + [f"- matrix product 8192³ through PyTorch, {name}: {number(rate, '.0f', 1e-12)} TFLOP/s" for name, rate in rates.items()]
 
 
 def _kernels(section):
     rows = section.get("rows") or []
-    same = sum(bool(r["bits_of_the_emulator"]) for r in rows)
+    same, compared = sum(bool(r["bits_of_the_emulator"]) for r in rows), sum(r["bits_of_the_emulator"] is not None for r in rows)
     names = sorted({r["kernel"] for r in rows})
     worst = {n: max((r for r in rows if r["kernel"] == n), key=lambda r: r["error"] / max(r["tolerance"], 1e-30)) for n in names}
     table = [(n, sum(r["kernel"] == n for r in rows), number(worst[n]["error"], ".1e"), number(worst[n]["tolerance"], ".1e"), worst[n]["example"],
+              number(max((r["from_the_emulator"] for r in rows if r["kernel"] == n and r["from_the_emulator"] is not None), default=None), ".1e"),
               all(r["deterministic"] for r in rows if r["kernel"] == n)) for n in names]
-    return [f"{len(rows)} examples, {same} with the very bits of the emulator.", "",
-            *_table(("kernel", "examples", "worst error", "allowed", "where", "same bits twice"), table)]
+    return [f"{len(rows)} examples; {compared} compared with the emulator, {same} of them equal to the last bit.", "",
+            *_table(("kernel", "examples", "worst error", "allowed", "where", "furthest from the emulator", "same bits twice"), table)]
 
 
 def _timings(section):
-    rows = [(r["kernel"], r["example"], number(r["seconds"], ".1f", 1e6), number(r["spread"], ".0f", 100), number(r["floor"], ".1f", 1e6),
-             number(r["share"], ".0f", 100)) for r in section.get("rows") or []]
-    return _table(("kernel", "example", "µs", "± %", "floor µs", "share %"), rows)
+    rows = [(r["kernel"], r["example"], "hot" if r["hot"] else "", number(r["seconds"], ".1f", 1e6), number(r["spread"], ".0f", 100),
+             number(r["floor"], ".1f", 1e6), r["bound"] or "–", number(r["share"], ".0f", 100)) for r in section.get("rows") or []]
+    return _table(("kernel", "example", "", "µs", "± %", "floor µs", "floor set by", "share %"), rows)
 
 
 def _convolutions(section):
     rows = []
     for r in section.get("rows") or []:
         other = r.get("cudnn") or {}
-        rows.append((r["layer"], r["pass"], f"{r['precision']} / {r['precision']}", r["algorithm"], number(r["seconds"], ".0f", 1e6), number(r["tflops"], ".0f"),
+        rows.append((r["layer"], r["pass"], f"{r['precision']} / {r['precision'] if other else '–'}", r["algorithm"], number(r["seconds"], ".0f", 1e6), number(r["spread"], ".0f", 100),
+                     number(r["tflops"], ".0f"),
                      number(r["share"], ".0f", 100), number(r.get("error"), ".1e"), number(other.get("seconds"), ".0f", 1e6),
                      number(r.get("cudnn_error"), ".1e"), number((r.get("ratio") or (None, None))[1], ".2f")))
-    head = ("layer", "pass", "precision ours / cuDNN", "algorithm", "µs", "TFLOP/s", "share %", "error", "cuDNN µs", "cuDNN error", "cuDNN/ours")
-    return [f"PyTorch {section.get('torch')}, cuDNN {section.get('cudnn')}, channels_last, benchmark on.", "", *_table(head, rows)]
+    head = ("layer", "pass", "precision ours / cuDNN", "algorithm", "µs", "± %", "TFLOP/s", "share %", "error", "cuDNN µs", "cuDNN error", "cuDNN/ours")
+    return [_versions(section), "", *_table(head, rows)]
+
+
+def _versions(section):
+    if not section.get("torch"):
+        return "PyTorch saw no GPU: ours alone."
+    return (f"PyTorch {section['torch']}, cuDNN {section.get('cudnn')}, channels_last, cudnn.benchmark on; TF32 off on both sides but in rows that say so.")
 
 
 def _nets(section):
@@ -81,13 +107,13 @@ def _nets(section):
             ratio = (r.get("ratios") or {}).get(name) or (None, None)
             rows.append((r["net"], r["mode"], r["batch"], r["size"], r["precision"], name, number(timing["seconds"], ".2f", 1e3),
                          number(r["batch"] / timing["seconds"] if timing["seconds"] else None, ",.0f"), number(ratio[1], ".2f")))
-    return _table(("net", "mode", "batch", "pixels", "precision of all sides", "side", "ms", "images/s", "torch/ours"), rows)
+    return [_versions(section), "", *_table(("net", "mode", "batch", "pixels", "precision of all sides", "side", "ms", "images/s", "torch/ours"), rows)]
 
 
 def _cifar(section):
     rows = [(e["epoch"], number(e.get("train_loss"), ".4f"), number(e.get("test_accuracy"), ".2f", 100), number(e.get("images_per_second"), ",.0f"),
              number(e.get("seconds"), ".1f")) for e in section.get("epochs") or []]
-    return [f"`{section.get('command', '')}`", "", *_table(("epoch", "loss", "test accuracy %", "images/s", "seconds"), rows)]
+    return [f"`{section.get('command', '')}` on {section.get('data', '–')}", "", *_table(("epoch", "loss", "test accuracy %", "images/s", "seconds"), rows)]
 
 
 _RENDERERS = {"facts": _facts, "kernels": _kernels, "timings": _timings, "convolutions": _convolutions, "nets": _nets, "cifar": _cifar}
