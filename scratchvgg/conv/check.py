@@ -6,21 +6,25 @@ For every problem it supports, on a fixed grid and on random ones, in three dtyp
 - leave their inputs as they were, share no memory with them, and fill and return ``out=``;
 - take at most the scratch that ``workspace`` declares (twice as much is forgiven, and 64 KiB);
 - give the same with prepared filters and with a fused epilogue, if the algorithm has them.
+
+Algorithms that launch CUDA kernels are run on the emulator, or on the GPU if that is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
-import threading
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..array import CPU, NumpyBackend
+from ..array import CPU, Backend, Device, NumpyBackend, get_backend
 from ..array.dtypes import as_dtype
 from . import registry
+from .check_memory import LAYOUTS, WatchedBackend, memory, watched
 from .direct import Direct
 from .epilogue import Epilogue
 from .geometry import Problem
@@ -28,8 +32,11 @@ from .im2col import Im2col
 from .problems import GRID, Choices, problems
 from .registry import PASSES, Algorithm, convolve
 
+__all__ = ["Failure", "Report", "WatchedBackend", "check"]
+
 DTYPES = ("float32", "float64", "float16")
-LOOSEST = {"float16": 5e-2}  # an error bound above this, or 1 % elsewhere, says nothing
+LOOSEST = {"float16": 5e-2, "bfloat16": 5e-2}  # an error bound above this, or 1 % elsewhere, says nothing
+LOOPS_AT_MOST = 300_000  # multiply–accumulates: beyond, im2col in float64 is the truth, and the seven loops have checked that
 AXES = {"forward": "nkpq", "grad_input": "nchw", "grad_weight": "kcrs"}
 
 
@@ -94,7 +101,21 @@ class Report:
         return "\n".join([f"{self.algorithm} is right: {tried}", *lines])
 
 
-def check(algorithm, problems=GRID, draws: int = 50, seed: int = 0, progress=None) -> Report:
+@dataclass(frozen=True)
+class _Plan:
+    """What is checked and how; see :func:`check`."""
+
+    algorithm: Algorithm
+    backend: Backend
+    passes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...]
+    seed: int
+    report: Report
+
+
+def check(algorithm, problems=GRID, draws: int = 50, seed: int = 0, progress=None, *, device=None, passes=PASSES, dtypes=None,
+          layouts=tuple(LAYOUTS)) -> Report:
     """Check an algorithm against ``direct``, pass by pass.
 
     Args:
@@ -104,22 +125,27 @@ def check(algorithm, problems=GRID, draws: int = 50, seed: int = 0, progress=Non
             NumPy draws and the smallest failing problem is taken.
         seed: of the random problems and of all operands.
         progress: called as ``progress(done, total)`` after every problem of the grid and at the end.
+        device: where; None: ``"emulator"`` for an algorithm that launches kernels, else ``"cpu"``. It also says which algorithm a name means.
+        passes: those to check.
+        dtypes: names; None: float32, float64 and float16, with kernels bfloat16 too.
+        layouts: of ``contiguous``, ``channels_last`` and ``strided`` memory.
 
     Returns:
         A :class:`Report`. It stops at the first failure, once it is as small as can be.
 
     Raises:
-        ValueError: for an unknown name, or an algorithm that supports nothing that was tried.
+        ValueError: for an unknown name, an algorithm that supports nothing that was tried, or one that cannot run on ``device``.
+        RuntimeError: if the device is not there.
     """
-    algorithm = registry.get(algorithm) if isinstance(algorithm, str) else algorithm
-    report = Report(algorithm.name)
+    plan = _plan(algorithm, device, passes, dtypes, layouts, seed)
+    report, algorithm = plan.report, plan.algorithm
     grid = sorted(problems, key=_size)
     total = len(grid) + draws
     for number, problem in enumerate(grid):
-        dtypes = [d for d in DTYPES if algorithm.supports(problem, d)]
-        report.unsupported += not dtypes
-        report.problems += bool(dtypes)
-        report.failure = _first(_try(algorithm, problem, d, layout, seed, report) for d in dtypes for layout in LAYOUTS)
+        supported = [d for d in plan.dtypes if algorithm.supports(problem, d)]
+        report.unsupported += not supported
+        report.problems += bool(supported)
+        report.failure = _first(_try(plan, problem, d, layout) for d in supported for layout in plan.layouts)
         if report.failure:
             break
         if progress is not None:
@@ -131,13 +157,23 @@ def check(algorithm, problems=GRID, draws: int = 50, seed: int = 0, progress=Non
     else:
         report.drawn, draw = f"hypothesis {hypothesis.__version__}", _draw_with_hypothesis
     if draws > 0:
-        found = draw(algorithm, draws, seed, report)
-        report.failure = min(filter(None, (report.failure, found)), key=lambda f: _size(f.problem), default=None)
+        report.failure = min(filter(None, (report.failure, draw(plan, draws))), key=lambda f: _size(f.problem), default=None)
     if progress is not None:
         progress(total, total)
     if not report.cases:
         raise ValueError(f"check: algorithm {algorithm.name!r} supports none of the {len(grid)} problems of the grid and nothing that could be drawn")
     return report
+
+
+def _plan(algorithm, device, passes, dtypes, layouts, seed) -> _Plan:
+    if isinstance(algorithm, str):
+        algorithm = registry.get(algorithm, kernels=device is not None and Device(device).type != "cpu")
+    backend = get_backend(Device(device or ("emulator" if algorithm.kernels else "cpu")))
+    if backend.runs_kernels != algorithm.kernels:
+        raise ValueError(f"check: algorithm {algorithm.name!r} {'launches CUDA kernels' if algorithm.kernels else 'computes on the CPU'}, "
+                         f"got device {str(backend.device)!r}")
+    dtypes = tuple(dtypes or DTYPES + ("bfloat16",) * algorithm.kernels)
+    return _Plan(algorithm, backend, tuple(passes), dtypes, tuple(layouts), seed, Report(algorithm.name))
 
 
 def _size(g):
@@ -152,38 +188,43 @@ def _first(failures):
 # ---- random problems -----------------------------------------------------------------------------------------------------
 
 
-def _draw_with_hypothesis(algorithm, draws, seed, report):
+def _draw_with_hypothesis(plan, draws):
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis import strategies as st
     from hypothesis.errors import NoSuchExample, Unsatisfiable
 
     def fails(case):
         problem, dtype, layout = case
-        if not algorithm.supports(problem, dtype):
+        if not plan.algorithm.supports(problem, dtype):
             return False
-        report.problems += 1
-        return _try(algorithm, problem, dtype, layout, seed, report) is not None
+        plan.report.problems += 1
+        return _try(plan, problem, dtype, layout) is not None
 
-    cases = st.tuples(problems(algorithm), st.sampled_from(DTYPES), st.sampled_from(list(LAYOUTS)))
+    cases = st.tuples(problems(plan.algorithm, _asked_about(plan)), st.sampled_from(plan.dtypes), st.sampled_from(plan.layouts))
     quiet = settings(
         max_examples=draws, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink)
     )
     try:
-        smallest = find(cases, fails, settings=quiet, random=random.Random(seed))
+        smallest = find(cases, fails, settings=quiet, random=random.Random(plan.seed))
     except (NoSuchExample, Unsatisfiable):
         return None
-    return _try(algorithm, *smallest, seed, report)
+    return _try(plan, *smallest)
 
 
-def _draw_with_numpy(algorithm, draws, seed, report):
-    rng, choices = np.random.default_rng(seed), Choices(algorithm)
+def _asked_about(plan) -> str:
+    """The element type by which the random problems are chosen: float32, unless it is not checked."""
+    return DTYPES[0] if DTYPES[0] in plan.dtypes else plan.dtypes[0]
+
+
+def _draw_with_numpy(plan, draws):
+    rng, choices = np.random.default_rng(plan.seed), Choices(plan.algorithm, _asked_about(plan))
     failures = []
     for _ in range(draws if choices.any else 0):
         problem = choices.build(lambda values: values[rng.integers(len(values))])
-        dtype, layout = DTYPES[rng.integers(len(DTYPES))], list(LAYOUTS)[rng.integers(len(LAYOUTS))]
-        if algorithm.supports(problem, dtype):
-            report.problems += 1
-            failures.append(_try(algorithm, problem, dtype, layout, seed, report))
+        dtype, layout = plan.dtypes[rng.integers(len(plan.dtypes))], plan.layouts[rng.integers(len(plan.layouts))]
+        if plan.algorithm.supports(problem, dtype):
+            plan.report.problems += 1
+            failures.append(_try(plan, problem, dtype, layout))
     return min(filter(None, failures), key=lambda f: _size(f.problem), default=None)
 
 
@@ -194,142 +235,108 @@ class _Wrong(Exception):
     """Carries (pass, message) out of a case."""
 
 
-class WatchedBackend(NumpyBackend):
-    """A CPU backend that remembers how much scratch each thread asked for.
-
-    Attributes:
-        asked: (thread, tag) → bytes.
-    """
-
-    def __init__(self):
-        super().__init__(CPU)
-        self.asked: dict[tuple, int] = {}
-
-    def workspace(self, tag, shape, dtype):
-        array = super().workspace(tag, shape, dtype)
-        place = threading.get_ident(), tag
-        self.asked[place] = max(self.asked.get(place, 0), array.nbytes)
-        return array
-
-    def most(self) -> int:
-        """Bytes of the thread that holds most."""
-        totals: dict[int, int] = {}
-        for (thread, _), size in self.asked.items():
-            totals[thread] = totals.get(thread, 0) + size
-        return max(totals.values(), default=0)
-
-
-def _strided(a):
-    """Every second element of a larger array, whose other elements are NaN."""
-    held = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-    view = held[tuple(slice(1, None, 2) for _ in a.shape)]
-    view[...] = a
-    return view
-
-
-LAYOUTS = {
-    "contiguous": lambda a: a.copy(),
-    "channels_last": lambda a: np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim == 4 else a.copy(),
-    "strided": _strided,
-}
-
-
-def _try(algorithm, problem, dtype, layout, seed, report) -> Failure | None:
+def _try(plan, problem, dtype, layout) -> Failure | None:
     """Run one case; what is wrong with it, if anything."""
-    report.cases += 1
+    plan.report.cases += 1
     try:
-        with np.errstate(all="ignore"):
-            _examine(algorithm, problem, dtype, LAYOUTS[layout], seed, report)
+        with np.errstate(all="ignore"), plan.backend.quiet() if plan.algorithm.kernels else contextlib.nullcontext():
+            _examine(plan, problem, dtype, LAYOUTS[layout])
     except _Wrong as wrong:
         return Failure(problem, dtype, layout, *wrong.args)
     return None
 
 
-def _operands(g, seed):
-    """x, w, dy, bias: normal numbers that every dtype holds exactly."""
+def _operands(g, seed, dtype):
+    """x, w, dy, bias: normal numbers that ``dtype`` and every wider one hold exactly."""
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape).astype(np.float16).astype(np.float64) for shape in (g.x_shape, g.w_shape, g.y_shape, (g.K,))]
+    drawn = [rng.standard_normal(shape).astype(np.float16) for shape in (g.x_shape, g.w_shape, g.y_shape, (g.K,))]
+    return [a.astype(as_dtype(dtype).numpy).astype(np.float64) for a in drawn]
 
 
-def _passes(twin, g, x, w, dy, bias):
-    """The three passes by ``twin``."""
+def _passes(twin, g, passes, x, w, dy, bias):
+    """The passes by ``twin``."""
     backend = NumpyBackend(CPU)
-    results = twin.forward(backend, g, x, w, bias), twin.grad_input(backend, g, dy, w), twin.grad_weight(backend, g, dy, x)
-    return dict(zip(PASSES, results, strict=True))
+    calls = {"forward": lambda: twin.forward(backend, g, x, w, bias), "grad_input": lambda: twin.grad_input(backend, g, dy, w),
+             "grad_weight": lambda: twin.grad_weight(backend, g, dy, x)}
+    return {which: calls[which]() for which in passes}
 
 
-_known: dict[tuple, tuple] = {}  # the latest problem's operands, results and largest sums: all dtypes and layouts share them
+@functools.lru_cache(64)
+def _reference(g, seed, dtype, passes):
+    """Operands, results and largest sums: layouts and orders of threads share them."""
+    operands = _operands(g, seed, dtype)
+    sums = _passes(Im2col(), g, passes, *(np.abs(a) for a in operands))  # sizes only: the slow twin would not be more use
+    twin = Direct() if g.macs <= LOOPS_AT_MOST else Im2col()
+    return operands, _passes(twin, g, passes, *operands), {which: float(s.max(initial=0)) for which, s in sums.items()}
 
 
-def _reference(g, seed):
-    if (g, seed) not in _known:
-        operands = _operands(g, seed)
-        sums = _passes(Im2col(), g, *(np.abs(a) for a in operands))  # sizes only: the slow twin would not be more use
-        _known.clear()
-        _known[g, seed] = operands, _passes(Direct(), g, *operands), {which: float(s.max(initial=0)) for which, s in sums.items()}
-    return _known[g, seed]
-
-
-def _examine(algorithm: Algorithm, g, dtype, arrange, seed, report):
+def _examine(plan, g, dtype, arrange):
     """All passes of one case.
 
     Raises:
         _Wrong: for the first thing that is not as it should be.
     """
-    operands, truth, sizes = _reference(g, seed)
-    x, w, dy, bias = given = [arrange(a.astype(dtype)) for a in operands]
-    kept = [_memory(a).tobytes() for a in given]
+    algorithm, device, report, element = plan.algorithm, plan.backend, plan.report, as_dtype(dtype).numpy
+    operands, truth, sizes = _reference(g, plan.seed, dtype if dtype == "bfloat16" else "float16", plan.passes)
+    x, w, dy, bias = given = [arrange(device.asarray, a.astype(element)) for a in operands]
+    kept = [memory(device, a) for a in given]
     calls = {
         "forward": lambda b, **o: algorithm.forward(b, g, x, w, bias, **o),
         "grad_input": lambda b, **o: algorithm.grad_input(b, g, dy, w, **o),
         "grad_weight": lambda b, **o: algorithm.grad_weight(b, g, dy, x, **o),
     }
-    for which, call in calls.items():
-        bound = _declared(algorithm, g, dtype, which)
-        allowed = (bound + Direct().error_bound(g, "float64", which)) * sizes[which] + float(np.finfo(dtype).smallest_subnormal)
-        backend = WatchedBackend()
+    for which in plan.passes:
+        call, bound = calls[which], _declared(algorithm, g, dtype, which)
+        allowed = (bound + Direct().error_bound(g, "float64", which)) * sizes[which] + _least(dtype)
+        backend = watched(device)
         got = _call(which, lambda call=call, backend=backend: call(backend))
-        _check_unchanged(which, given, kept)
-        _compare(which, got, truth[which], dtype, allowed)
-        error = float(np.abs(got - truth[which]).max(initial=0)) / (sizes[which] or 1)
+        _check_unchanged(device, which, given, kept)
+        host = _compare(device, which, got, truth[which], dtype, allowed)
+        error = float(np.abs(host - truth[which]).max(initial=0)) / (sizes[which] or 1)
         report.errors[which, dtype] = max(report.errors.get((which, dtype), (0.0, bound)), (error, bound))
-        if any(np.may_share_memory(got, a) for a in given):
+        if any(device.xp.may_share_memory(got, a) for a in given):
             raise _Wrong(which, "the result shares memory with an input")
         limit = 2 * int(algorithm.workspace(g, dtype, which)) + 65536
         if backend.most() > limit:
             raise _Wrong(which, f"a thread took {backend.most()} bytes of scratch; workspace() declares {algorithm.workspace(g, dtype, which)}")
-        out = arrange(np.full(truth[which].shape, np.nan, dtype))
-        if _call(which, lambda call=call, out=out: call(WatchedBackend(), out=out)) is not out:
+        out = arrange(device.asarray, np.full(truth[which].shape, np.nan, element))
+        if _call(which, lambda call=call, out=out: call(watched(device), out=out)) is not out:
             raise _Wrong(which, "with out= it returned another array")
-        _compare(which, out, truth[which], dtype, allowed, "with out=: ")
-        _check_unchanged(which, given, kept)
-    _check_forward(algorithm, g, x, w, bias, dtype, truth["forward"], sizes["forward"])
+        _compare(device, which, out, truth[which], dtype, allowed, "with out=: ")
+        _check_unchanged(device, which, given, kept)
+    if "forward" in plan.passes:
+        _check_forward(algorithm, device, g, x, w, bias, dtype, (truth["forward"], operands[3]), sizes["forward"])
 
 
-def _check_unchanged(which, given, kept):
+def _least(dtype) -> float:
+    """The smallest number above 0."""
+    return 2.0**-133 if dtype == "bfloat16" else float(np.finfo(dtype).smallest_subnormal)
+
+
+def _check_unchanged(device, which, given, kept):
     for name, now, before in zip(("x", "w", "dy", "bias"), given, kept, strict=True):
-        if _memory(now).tobytes() != before:
+        if memory(device, now) != before:
             raise _Wrong(which, f"it changed its input {name}")
 
 
-def _check_forward(algorithm, g, x, w, bias, dtype, y, size):
-    """Without bias, with prepared filters, with an epilogue."""
-    backend = WatchedBackend()
-    allowed = (2 * algorithm.error_bound(g, dtype) + Direct().error_bound(g, "float64")) * size + float(np.finfo(dtype).smallest_subnormal)
+def _check_forward(algorithm, device, g, x, w, bias, dtype, truth, size):
+    """Without bias, with prepared filters, with an epilogue. ``truth``: (y with bias, bias), float64."""
+    backend, y = watched(device), truth[0]
+    allowed = (2 * algorithm.error_bound(g, dtype) + Direct().error_bound(g, "float64")) * size + _least(dtype)
     if as_dtype(dtype).itemsize < 4:
         allowed *= 2  # sums that are only rounded after the epilogue, and those rounded before
-    plain = y - np.asarray(bias, np.float64)[:, None, None]
-    _compare("forward", _call("forward", lambda: algorithm.forward(backend, g, x, w)), plain, dtype, allowed, "without bias: ")
+    plain = y - truth[1][:, None, None]
+    _compare(device, "forward", _call("forward", lambda: algorithm.forward(backend, g, x, w)), plain, dtype, allowed, "without bias: ")
     if algorithm.prepares:
         prepared = _call("forward", lambda: algorithm.prepare(backend, g, w))
         got = _call("forward", lambda: convolve(algorithm, backend, g, x, w, bias, prepared=prepared))
-        _compare("forward", got, y, dtype, allowed, "with prepared filters: ")
+        _compare(device, "forward", got, y, dtype, allowed, "with prepared filters: ")
     if algorithm.fuses:
         n, k, p, q = g.y_shape
         pooled = y[:, :, : p // 2 * 2, : q // 2 * 2].reshape(n, k, p // 2, 2, q // 2, 2).max(axis=(3, 5), initial=-np.inf)
         for epilogue, wanted in ((Epilogue(relu=True), y), (Epilogue(relu=True, pool=True), pooled)):
             got = _call("forward", lambda epilogue=epilogue: convolve(algorithm, backend, g, x, w, bias, epilogue=epilogue))
-            _compare("forward", got, np.maximum(wanted, 0), dtype, allowed, f"with {epilogue}: ")
+            _compare(device, "forward", got, np.maximum(wanted, 0), dtype, allowed, f"with {epilogue}: ")
 
 
 def _declared(algorithm, g, dtype, which) -> float:
@@ -345,22 +352,25 @@ def _declared(algorithm, g, dtype, which) -> float:
 
 
 def _call(which, call):
-    """``call()``; what it raises is a finding, with its last line."""
+    """``call()``; what it raises is a finding, with its last line (what the emulator finds names its line itself)."""
     try:
         return call()
     except Exception as error:
+        if type(error).__module__.startswith("scratchvgg.cuda.emulator"):
+            raise _Wrong(which, str(error)) from error
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise _Wrong(which, f"it raised {type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})") from error
 
 
-def _compare(which, got, wanted, dtype, allowed, how=""):
-    """Type, shape, and every element within ``allowed``; the first wrong one is named."""
-    if not isinstance(got, np.ndarray):
+def _compare(device, which, got, wanted, dtype, allowed, how=""):
+    """Type, shape, and every element within ``allowed``; the first wrong one is named. Returns the numbers on the host."""
+    if not isinstance(got, device.xp.ndarray):
         raise _Wrong(which, f"{how}expected an array, got {type(got).__name__}")
-    if got.dtype != np.dtype(dtype):
+    if got.dtype != as_dtype(dtype).numpy:
         raise _Wrong(which, f"{how}expected {dtype}, got {got.dtype}")
     if got.shape != wanted.shape:
         raise _Wrong(which, f"{how}expected shape {wanted.shape}, got {got.shape}")
+    got = np.asarray(device.to_numpy(got)).astype(np.float64)
     wrong = ~(np.abs(got - wanted) <= allowed)
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -369,10 +379,4 @@ def _compare(which, got, wanted, dtype, allowed, how=""):
             which, f"{how}{int(wrong.sum())} of {wrong.size} elements are wrong, the first at [{index}]: "
             f"got {float(got[place]):.6g}, expected {wanted[place]:.6g}, allowed ±{allowed:.2g}"
         )  # fmt: skip
-
-
-def _memory(a):
-    """The array that owns the memory, gaps and all."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a
+    return got
