@@ -55,8 +55,8 @@ def _convolution(torch, kept, keep, args, layer, which, precision):
     moved = as_dtype(dtype).itemsize * int(sum(np.prod(shape) for shape in (g.x_shape, g.y_shape, g.w_shape)))
     least, bound = seconds_at_least(kept["facts"], moved, 2 * g.macs, precision, precision != "float32")
     ours = timed["ours"].summary()
-    row = {"layer": layer.title, "wide": wide(g), "pass": which, "precision": precision, "algorithm": name, "batch": g.N, "floor": least, "bound": bound,
-           "share": share(least, ours["seconds"]), "tflops": 2 * g.macs / ours["seconds"] / 1e12, **ours}
+    row = {"layer": layer.title, "wide": wide(g), "pass": which, "precision": precision, "algorithm": name, "batch": g.N,
+           "floor": least, "bound": bound, "share": share(least, ours["seconds"]), "tflops": 2 * g.macs / ours["seconds"] / 1e12, **ours}
     if torch:
         row |= {"cudnn": timed["cudnn"].summary(), "ratio": timed.ratio("cudnn", "ours")}
     keep(rows=[*kept.get("rows", []), row])
@@ -106,8 +106,9 @@ def errors(torch, problem, which, sides, tensors) -> dict:
 
     few = problem if which == "grad_weight" else replace(problem, N=min(problem.N, CHECKED))
     x, w, dy = tensors
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-        truth = torch_call(torch, few, which, x[: few.N].double(), w.double(), dy[: few.N].double(), "float64")()
+    torch.backends.cudnn.benchmark = False  # one call is not worth a search
+    truth = torch_call(torch, few, which, x[: few.N].double(), w.double(), dy[: few.N].double(), "float64")()
+    torch.backends.cudnn.benchmark = True
     scale, results = truth.square().mean().sqrt(), {}
     for side, name in (("ours", "error"), ("cudnn", "cudnn_error")):
         result = sides[side]()
@@ -135,12 +136,11 @@ def nets(kept, keep, args):
         training, cast = mode == "training", precision != "float32"
         net.train(training)
         free(torch, everything=True)
-        work, optimizer = step_of(sv, net, training, cast)
-        calls = {"ours": functools.partial(work, x, t)}
+        calls = {"ours": functools.partial(step_of(sv, net, training, cast), x, t)}
         if torch:
             other.train(training)
             theirs = torch.from_dlpack(x).contiguous(memory_format=torch.channels_last), torch.from_dlpack(t)
-            calls["torch"] = functools.partial(step_of(torch, other, training, cast)[0], *theirs)
+            calls["torch"] = functools.partial(step_of(torch, other, training, cast), *theirs)
         calls["ours, CUDA graph"] = graphed(calls["ours"])
         timed = clock(args, calls, 1.0, flush=0)
         row = {"net": spec, "mode": mode, "precision": precision, "batch": batch, "size": size, "ratios": {},
@@ -156,7 +156,7 @@ def nets(kept, keep, args):
 
 
 def step_of(library, net, training, cast):
-    """(inference or a step of SGD with momentum, its optimiser or None), by scratchvgg or by torch: the same lines."""
+    """Inference, or a step of SGD with momentum, by scratchvgg or by torch: the same lines."""
     optimizer = library.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4) if training else None
 
     def region():
@@ -173,7 +173,7 @@ def step_of(library, net, training, cast):
         loss.backward()
         optimizer.step()
 
-    return train if training else infer, optimizer
+    return train if training else infer
 
 
 def graphed(call):

@@ -42,14 +42,7 @@ def facts(kept, keep, args):
     keep(name=about.name, memory=about.total_memory, processors=about.multi_processor_count, capability=f"{about.major}.{about.minor}",
          python=sys.version.split()[0], cores=len(os.sched_getaffinity(0)), versions=versions, cuda_of_driver=driver_version(),
          nvrtc=_nvrtc_version(), smi=ask_smi("driver_version", "persistence_mode", "ecc.mode.current", "mig.mode.current"), commit=machine.commit())
-    gpu = backend()
-    source, target = (gpu.zeros((1 << (14 if args.rehearse else 31),), "uint8") for _ in range(2))
-
-    def copy():
-        target[...] = source
-
-    keep(copy_rate=2 * source.nbytes / clock(args, {"copy": copy}, flush=0)["copy"].median)
-    del source, target
+    keep(copy_rate=_copy_rate(args))
     torch, rates = torch_gpu(args), {}
     if torch is None:
         keep(note="PyTorch is not installed or sees no GPU: floors of the tensor cores are not known")
@@ -60,6 +53,16 @@ def facts(kept, keep, args):
         a, b = (torch.randn(8192, 8192, device="cuda", dtype=getattr(torch, dtype)) for _ in range(2))
         rates[name] = 2 * 8192**3 / clock(args, {name: functools.partial(torch.matmul, a, b)}, 0.5, flush=0)[name].median
         keep(gemm_rates=rates)
+
+
+def _copy_rate(args):
+    """Bytes read and written in a second."""
+    source, target = (backend().zeros((1 << (14 if args.rehearse else 31),), "uint8") for _ in range(2))
+
+    def copy():
+        target[...] = source
+
+    return 2 * source.nbytes / clock(args, {"copy": copy}, flush=0)["copy"].median
 
 
 def _nvrtc_version():
@@ -133,7 +136,8 @@ def kernels(kept, keep, args):
             theirs.clear()
             theirs[name] = [case for _, case in registry.examples(emulator, "small", name)]
         got, again, expected = _host(backend(), example.run()), _host(backend(), example.run()), example.expected()
-        row = {"kernel": name, "example": example.title, "tolerance": example.tolerance, "error": max(distance(got[k], v) for k, v in expected.items()),
+        row = {"kernel": name, "example": example.title, "tolerance": example.tolerance,
+               "error": max(distance(got[k], v) for k, v in expected.items()),
                "deterministic": all(got[k].tobytes() == again[k].tobytes() for k in got), "bits_of_the_emulator": None, "from_the_emulator": None}
         wrong = list(kept.get("wrong", []))
         if not row["error"] <= example.tolerance or not row["deterministic"]:

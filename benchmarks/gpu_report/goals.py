@@ -30,7 +30,8 @@ def _known(value):
 
 
 def _rates(rows, precision, peak, least):
-    shares = [(r["tflops"] * 1e12 / peak, f"{r['layer']} {r['pass']}") for r in rows if r["wide"] and r["precision"] == precision and _known(r["tflops"])]
+    there = [r for r in rows if r["wide"] and r["precision"] == precision and _known(r["tflops"])]
+    shares = [(r["tflops"] * 1e12 / peak, f"{r['layer']} {r['pass']}") for r in there]
     if not shares:
         return NOT_MEASURED, "–"
     low, where = min(shares)

@@ -103,8 +103,8 @@ class Parent:
                         break
                     last = said.strip().rpartition("\n")[2][:300]
                     wrong = f"{results['running'][1]}: {last or 'no message'} (exit status {code}; the GPU was started again)"
-                    write_json(kept, {**results, "wrong": [*results.get("wrong", []), wrong], "done": [*results.get("done", []), results["running"][0]],
-                                      "running": None})
+                    done = [*results.get("done", []), results["running"][0]]
+                    write_json(kept, {**results, "wrong": [*results.get("wrong", []), wrong], "done": done, "running": None})
                     look("failed")
                 if code:
                     self.report["sections"][name]["error"] = said[-4000:]

@@ -30,9 +30,10 @@ def markdown(report: dict) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_LEGEND = """Times are the median of the rounds, by events on the GPU; for single kernels its cache is emptied before each sample, for nets it stays warm and
-the host's time counts. floor: the bytes that must move at the measured copy rate, or the operations at the matrix product rate measured in that
-precision (outside the tensor cores: 67 TFLOP/s for float32, the data sheet's, half of it for float64), whichever takes longer; share = floor / time.
+_LEGEND = """Times are the median of the rounds, by events on the GPU; for single kernels its cache is emptied before each sample, for nets it stays
+warm and the host's time counts. floor: the bytes that must move at the measured copy rate, or the operations at the matrix product rate measured in
+that precision (outside the tensor cores: 67 TFLOP/s for float32, the data sheet's, half of it for float64), whichever takes longer;
+share = floor / time.
 Ratios are PyTorch's time / our time: above 1, ours is the faster. Errors are RMS, relative to the RMS of float64's result. –: not measured."""
 
 
@@ -83,37 +84,40 @@ def _timings(section):
 
 
 def _convolutions(section):
+    head = ("layer", "pass", "precision ours / cuDNN", "algorithm", "µs", "± %", "TFLOP/s", "share %", "error", "cuDNN µs", "cuDNN error",
+            "cuDNN/ours")
     rows = []
     for r in section.get("rows") or []:
         other = r.get("cudnn") or {}
-        rows.append((r["layer"], r["pass"], f"{r['precision']} / {r['precision'] if other else '–'}", r["algorithm"], number(r["seconds"], ".0f", 1e6), number(r["spread"], ".0f", 100),
-                     number(r["tflops"], ".0f"),
-                     number(r["share"], ".0f", 100), number(r.get("error"), ".1e"), number(other.get("seconds"), ".0f", 1e6),
-                     number(r.get("cudnn_error"), ".1e"), number((r.get("ratio") or (None, None))[1], ".2f")))
-    head = ("layer", "pass", "precision ours / cuDNN", "algorithm", "µs", "± %", "TFLOP/s", "share %", "error", "cuDNN µs", "cuDNN error", "cuDNN/ours")
+        rows.append((r["layer"], r["pass"], f"{r['precision']} / {r['precision'] if other else '–'}", r["algorithm"],
+                     number(r["seconds"], ".0f", 1e6), number(r["spread"], ".0f", 100), number(r["tflops"], ".0f"), number(r["share"], ".0f", 100),
+                     number(r.get("error"), ".1e"), number(other.get("seconds"), ".0f", 1e6), number(r.get("cudnn_error"), ".1e"),
+                     number((r.get("ratio") or (None, None))[1], ".2f")))
     return [_versions(section), "", *_table(head, rows)]
 
 
 def _versions(section):
     if not section.get("torch"):
         return "PyTorch saw no GPU: ours alone."
-    return (f"PyTorch {section['torch']}, cuDNN {section.get('cudnn')}, channels_last, cudnn.benchmark on; TF32 off on both sides but in rows that say so.")
+    return (f"PyTorch {section['torch']}, cuDNN {section.get('cudnn')}, channels_last, cudnn.benchmark on; TF32 off on both sides but in the rows "
+            "that say so.")
 
 
 def _nets(section):
-    rows = []
+    head, rows = ("net", "mode", "batch", "pixels", "precision of all sides", "side", "ms", "images/s", "torch/ours"), []
     for r in section.get("rows") or []:
         for name, timing in r["times"].items():
-            ratio = (r.get("ratios") or {}).get(name) or (None, None)
-            rows.append((r["net"], r["mode"], r["batch"], r["size"], r["precision"], name, number(timing["seconds"], ".2f", 1e3),
-                         number(r["batch"] / timing["seconds"] if timing["seconds"] else None, ",.0f"), number(ratio[1], ".2f")))
-    return [_versions(section), "", *_table(("net", "mode", "batch", "pixels", "precision of all sides", "side", "ms", "images/s", "torch/ours"), rows)]
+            seconds, ratio = timing["seconds"], (r.get("ratios") or {}).get(name) or (None, None)
+            rows.append((r["net"], r["mode"], r["batch"], r["size"], r["precision"], name, number(seconds, ".2f", 1e3),
+                         number(r["batch"] / seconds if seconds else None, ",.0f"), number(ratio[1], ".2f")))
+    return [_versions(section), "", *_table(head, rows)]
 
 
 def _cifar(section):
+    head = ("epoch", "loss", "test accuracy %", "images/s", "seconds")
     rows = [(e["epoch"], number(e.get("train_loss"), ".4f"), number(e.get("test_accuracy"), ".2f", 100), number(e.get("images_per_second"), ",.0f"),
              number(e.get("seconds"), ".1f")) for e in section.get("epochs") or []]
-    return [f"`{section.get('command', '')}` on {section.get('data', '–')}", "", *_table(("epoch", "loss", "test accuracy %", "images/s", "seconds"), rows)]
+    return [f"`{section.get('command', '')}` on {section.get('data', '–')}", "", *_table(head, rows)]
 
 
 _RENDERERS = {"facts": _facts, "kernels": _kernels, "timings": _timings, "convolutions": _convolutions, "nets": _nets, "cifar": _cifar}
