@@ -94,13 +94,13 @@ def _check_window(kernel):
 
 @example("max_pool")
 def examples(backend, rng, size):
-    """Windows that tile, overlap and hang over the edge, dilation, ties; VGG-16's pools, and the 3 × 3 ones of stride 2 of other nets."""
+    """Windows that tile, overlap and hang over the edge, dilation, ties, maxima below 0; VGG-16's pools, and those of 3 × 3 in steps of 2."""
     if size == "small":
         dilated = Windows((7, 9), (2, 3), (2, 1), (1, 1), (2, 3), (4, 5))
         for dtype in SUFFIX:
             for windows in (*SMALL_WINDOWS, dilated):
                 for channels in (3, 8):
-                    x = random_planes(backend, rng, (2, channels, *windows.size), dtype, rectified=True)
+                    x = random_planes(backend, rng, (2, channels, *windows.size), dtype, rectified=windows is not dilated)
                     yield from (_example(backend, rng, x, windows, backward) for backward in (False, True))
         x = random_planes(backend, rng, (2, 8, *SMALL_WINDOWS[0].size), "float32", rectified=True)
         yield from (_example(backend, rng, x, SMALL_WINDOWS[0], True, version) for version in ("naive", "vector"))

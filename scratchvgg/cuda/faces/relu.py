@@ -75,7 +75,7 @@ def examples(backend, rng, size):
             for version in ("naive", "vector"):
                 x = random_array(backend, rng, (5, 41), dtype)
                 yield _example(backend, x, x, version)
-                yield _example(backend, *(random_planes(backend, rng, (2, 3, 4, 5), dtype) for _ in range(2)), version, True)
+                yield _example(backend, *(random_planes(backend, rng, (2, 3, 4, 5), dtype, rectified) for rectified in (False, True)), version, True)
         return
     for dtype in LARGE_TYPES:
         for shape in LARGE:
