@@ -42,9 +42,12 @@ class BlockRunner:
         self._tasks += [(backend, rule, block) for block in cut]
 
     def run(self) -> None:
-        """Do what was planned and forget it."""
+        """Do what was planned and forget it. A device's work is queued by the calling thread, in whose current stream it belongs."""
         tasks, self._tasks = self._tasks, []
-        parallel_for(_run, tasks)
+        for task in tasks:
+            if task[0].device.type != "cpu":
+                _run(task)
+        parallel_for(_run, [task for task in tasks if task[0].device.type == "cpu"])
 
 
 def _run(task):

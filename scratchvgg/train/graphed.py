@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from .. import cuda
 from ..autograd import Tensor
 
-WARM_UP = 3  # steps done launch by launch first: they compile kernels, choose algorithms and make the optimiser's buffers
+WARM_UP = 3  # steps done launch by launch first: they compile kernels, choose algorithms, and make and send the optimiser's buffers
 
 
 class GraphedStep:
@@ -29,24 +31,26 @@ class GraphedStep:
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """One step; later batches must have the shape of the one that was recorded. Where a parameter begins or ceases to be trained, the work is
         recorded again."""
-        trained = [p.requires_grad for group in self._optimizer.param_groups for p in group["params"]]
+        backend, groups = images.backend, self._optimizer.param_groups
+        trained = [p.requires_grad for group in groups for p in group["params"]]
         if trained != self._trained:  # other gradients are computed: begin anew
             self._calls, self._graph, self._trained, self._recorded = 0, None, trained, False
+            self._rates = [Tensor.wrap(backend, backend.zeros((), "float64")) for _ in groups]
         self._calls += 1
+        with backend.quiet():
+            for held, group in zip(self._rates, groups, strict=True):
+                held.array[...] = group["lr"]
         if self._calls <= WARM_UP:
             self._stream.wait_stream(cuda.current_stream())
-            with cuda.stream(self._stream):
+            with cuda.stream(self._stream), self._rates_on_device():
                 self._work(images, labels)
             cuda.current_stream().wait_stream(self._stream)
             return
         if self._graph is None:
             self._record(images, labels)
-        groups = self._optimizer.param_groups
-        with images.backend.quiet():
+        with backend.quiet():
             for held, new in zip(self._inputs, (images, labels), strict=True):
                 held.array[...] = new.array
-            for held, group in zip(self._rates, groups, strict=True):
-                held.array[...] = group["lr"]
         self._graph.replay()
         self.replays += 1
         if self._recorded:  # recording counted the first
@@ -56,17 +60,21 @@ class GraphedStep:
         self._recorded = True
 
     def _record(self, images, labels):
-        backend, groups = images.backend, self._optimizer.param_groups
-        with backend.quiet():
-            self._inputs = [Tensor.wrap(backend, t.array.copy("K")) for t in (images, labels)]
-            self._rates = [Tensor.wrap(backend, backend.zeros((), "float64")) for _ in groups]
-        rates = [group["lr"] for group in groups]
+        with images.backend.quiet():
+            self._inputs = [Tensor.wrap(images.backend, t.array.copy("K")) for t in (images, labels)]
         self._graph = cuda.CUDAGraph()
+        with self._rates_on_device(), cuda.graph(self._graph, stream=self._stream):
+            self._work(*self._inputs)
+
+    @contextmanager
+    def _rates_on_device(self):
+        """The groups' learning rates are our numbers on the device: in the warm-up too, because nothing can be sent there in a recording."""
+        groups = self._optimizer.param_groups
+        rates = [group["lr"] for group in groups]
         try:
             for group, rate in zip(groups, self._rates, strict=True):
                 group["lr"] = rate
-            with cuda.graph(self._graph, stream=self._stream):
-                self._work(*self._inputs)
+            yield
         finally:
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate

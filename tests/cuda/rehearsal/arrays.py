@@ -29,6 +29,7 @@ class Refused(TypeError):
 class _State(threading.local):
     device = 0
     forbidden: str | None = None  # why waiting is an error now
+    recording = False
 
 
 state = _State()
@@ -39,6 +40,12 @@ def wait(cause: str) -> None:
     if state.forbidden:
         raise Refused(f"{cause} waits for the GPU, {state.forbidden}")
     waits.append(cause)
+
+
+def send(cause: str) -> None:
+    """A copy from the host, which CuPy refuses while a graph is recorded: replays would read memory that holds something else by then."""
+    if state.recording:
+        raise Refused(f"{cause}: the current stream is capturing, so H2D transfers are disallowed")
 
 
 @contextmanager

@@ -60,12 +60,12 @@ class Stream:
         """Order is kept anyway."""
 
     def begin_capture(self, mode=None):
-        """From now on waiting is an error."""
-        self._capture, state.forbidden = state.forbidden, "while a graph is recorded"
+        """From now on waiting is an error, and so is sending arrays."""
+        self._capture, state.forbidden, state.recording = state.forbidden, "while a graph is recorded", True
 
     def end_capture(self):
         """The graph."""
-        state.forbidden = self._capture
+        state.forbidden, state.recording = self._capture, False
         return SimpleNamespace(launched=[], launch=lambda stream: self._cuda.launched.append(stream))
 
 

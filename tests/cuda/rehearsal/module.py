@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from .arrays import NUMBERS, DeviceArray, Refused, call_ufunc, check_overlap, device, host, state, wait
+from .arrays import NUMBERS, DeviceArray, Refused, call_ufunc, check_overlap, device, host, send, state, wait
 from .fake_cuda import FakeCuda
 from .names import signature, stored
 
@@ -128,6 +128,8 @@ class Cupy(Module):
             if a.device.id == state.device and dtype in (None, a.dtype) and not copy:
                 return a
             return DeviceArray(a.held.astype(dtype or a.dtype, order="K"))
+        if np.ndim(a):  # a single number is a kernel's argument
+            send("cupy.asarray of a host array")
         self.copied_in += 1
         return DeviceArray(np.array(a, dtype, order="C", copy=True))
 

@@ -59,4 +59,4 @@ def rehearsal(gpus: int = 1):
         driver.probe, memory._allocator = probe, allocator
         registry.register_backend("cuda", factory, available)
         registry.get_backend.cache_clear()
-        state.device, state.forbidden, current.cuda = 0, None, 0
+        state.device, state.forbidden, state.recording, current.cuda = 0, None, False, 0

@@ -1,12 +1,16 @@
 """A step recorded as a CUDA graph: here the recording runs once and replays do nothing, so what is checked is everything around them."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
 import scratchvgg as sv
 from scratchvgg import cuda
-from scratchvgg.array import default_generator
+from scratchvgg.array import default_generator, get_num_threads, set_num_threads
 from scratchvgg.nn import functional as F
+from scratchvgg.optim.blocks import BlockRunner
 from scratchvgg.train.graphed import WARM_UP, GraphedStep
 
 from .stage import rehearsal
@@ -86,3 +90,22 @@ def test_other_random_numbers_cannot_be_recorded(cupy):
     graph, stream = cuda.CUDAGraph(), cuda.Stream()
     with pytest.raises(RuntimeError, match="would make the same random numbers in every replay"), cuda.graph(graph, stream=stream):
         sv.rand(3, device="cuda")
+
+
+def test_updates_are_queued_by_the_thread_that_records(cupy):
+    """A thread of the pool has another current stream."""
+    backend, threads, before = sv.zeros(1, device="cuda").backend, set(), get_num_threads()
+    runner = BlockRunner()
+    for _ in range(8):
+        runner.add(backend, lambda scratch, a: (time.sleep(0.01), threads.add(threading.get_ident())), (backend.zeros((3,), "float32"),))
+    set_num_threads(2)
+    try:
+        runner.run()
+    finally:
+        set_num_threads(before)
+    assert threads == {threading.get_ident()}
+
+
+def test_arrays_cannot_be_sent_while_recording(cupy):
+    with pytest.raises(TypeError, match="H2D transfers are disallowed"), cuda.graph(cuda.CUDAGraph(), stream=cuda.Stream()):
+        sv.tensor([1.0, 2.0], device="cuda")
