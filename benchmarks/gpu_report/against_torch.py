@@ -21,6 +21,7 @@ PRECISIONS = {  # what is computed: (element type, our algorithm)
     "tf32": ("float32", "tensor_core_tf32"),
 }
 BATCH, CHECKED = 64, 2  # images; those that the error of an output is measured on (of a weight's gradient, all)
+FAR = 10  # times cuDNN's error: more is wrong
 TINY = Layer("tiny", conv.Problem(2, 8, 6, 6, 16, 3, 3, (1, 1), ((1, 1), (1, 1))))
 
 
@@ -62,6 +63,8 @@ def _convolution(torch, kept, keep, args, layer, which, precision):
     keep(rows=[*kept.get("rows", []), row])
     if torch:
         row |= errors(torch, g, which, sides, theirs)
+        if not row["error"] <= FAR * max(row["cudnn_error"], 1e-7):
+            keep(wrong=[*kept.get("wrong", []), f"{layer.title}, {which}, {precision}: error {row['error']:.1e}, cuDNN's {row['cudnn_error']:.1e}"])
 
 
 def operands(torch, gpu, problem, dtype, seed=0):

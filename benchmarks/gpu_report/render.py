@@ -55,7 +55,7 @@ def number(value, form: str = ".3g", scale: float = 1.0) -> str:
 
 def _plain(section):
     hidden = ("status", "seconds", "wrong", "error", "why", "note", "rows", "done", "running", "clocks")
-    return [f"- {key}: {value}" for key, value in section.items() if key not in hidden]
+    return [f"- {key}: {'–' if value is None else value}" for key, value in section.items() if key not in hidden]
 
 
 def _facts(section):
@@ -99,8 +99,8 @@ def _convolutions(section):
 def _versions(section):
     if not section.get("torch"):
         return "PyTorch saw no GPU: ours alone."
-    return (f"PyTorch {section['torch']}, cuDNN {section.get('cudnn')}, channels_last, cudnn.benchmark on; TF32 off on both sides but in the rows "
-            "that say so.")
+    return (f"PyTorch {section['torch']}, cuDNN {section.get('cudnn') or '–'}, channels_last, cudnn.benchmark on; TF32 off on both sides but in the "
+            "rows that say so.")
 
 
 def _nets(section):

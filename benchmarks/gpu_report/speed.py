@@ -25,7 +25,8 @@ def timings(kept, keep, args):
         precision, cores = SUFFIXES.get(example.entry.rpartition("_")[2], "float32"), "tensor_core" in example.entry
         least, bound = seconds_at_least(kept["facts"], example.bytes, example.operations, precision, cores)
         hot = registry.get(example.entry).is_hot(example.entry) and "naive" not in example.entry
-        row = {"kernel": name, "example": example.title, "entry": example.entry, "hot": hot, "bytes": example.bytes, "operations": example.operations, "precision": precision, "floor": least, "bound": bound,
+        row = {"kernel": name, "example": example.title, "entry": example.entry, "hot": hot, "precision": precision,
+               "bytes": example.bytes, "operations": example.operations, "floor": least, "bound": bound,
                "share": share(least, timing["seconds"]), **timing}
         keep(rows=[*kept.get("rows", []), row])
         free()
