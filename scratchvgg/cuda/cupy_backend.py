@@ -78,14 +78,35 @@ class CupyBackend(Backend):
     def asarray(self, value, dtype=None):
         """Host arrays are copied over, in their memory order; an array of another GPU is copied from there."""
         dtype = None if dtype is None else as_dtype(dtype).numpy
-        if isinstance(value, self.xp.ndarray) and value.device.id == self.device.index and dtype in (None, value.dtype):
-            return value
+        if isinstance(value, self.xp.ndarray):
+            if value.device.id != self.device.index:
+                value = self._brought(value)
+            if dtype in (None, value.dtype):
+                return value
+            with self._gpu:
+                return value.astype(dtype)
         with self._gpu:
             if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
                 axes = memory_order(value)
                 value = self.xp.asarray(np.ascontiguousarray(value.transpose(axes))).transpose(undo(axes))
                 return value.astype(dtype or value.dtype, copy=False)
             return self.xp.asarray(value, dtype)
+
+    def _brought(self, array):
+        """A copy of another GPU's array in its memory order. CuPy copies dense arrays only, and lets neither GPU wait for the other."""
+        axes, cuda, there = memory_order(array), self.xp.cuda, self.xp.cuda.Device(array.device.id)
+        with there:
+            dense, source, ready = self.xp.ascontiguousarray(array.transpose(axes)), cuda.get_current_stream(), cuda.Event(disable_timing=True)
+            ready.record(source)
+        with self._gpu:
+            target, done = cuda.get_current_stream(), cuda.Event(disable_timing=True)
+            target.wait_event(ready)
+            copy = self.xp.asarray(dense).reshape([array.shape[axis] for axis in axes])
+            done.record(target)
+        with there:
+            source.wait_event(done)  # its memory may be given to others then
+        with self._gpu:
+            return copy.transpose(undo(axes))
 
     def to_numpy(self, array):
         """A copy on the host, in the array's memory order; waits for the device."""

@@ -20,12 +20,16 @@ class Event:
 
     def record(self, stream: Stream | None = None) -> None:
         """Mark the present end of ``stream`` (by default the current one)."""
-        self._event.record((stream or current_stream())._stream)
+        stream = stream or current_stream()
+        with on_device(stream._index):
+            self._event.record(stream._stream)
         self._recorded = True
 
     def wait(self, stream: Stream | None = None) -> None:
         """Let later work of ``stream`` wait for the mark."""
-        (stream or current_stream())._stream.wait_event(self._event)
+        stream = stream or current_stream()
+        with on_device(stream._index):
+            stream._stream.wait_event(self._event)
 
     def query(self) -> bool:
         """Whether everything before the mark is done."""
@@ -66,15 +70,18 @@ class Stream:
 
     def synchronize(self) -> None:
         """Wait until its work is done."""
-        self._stream.synchronize()
+        with on_device(self._index):  # every GPU's default stream has the same handle
+            self._stream.synchronize()
 
     def query(self) -> bool:
         """Whether its work is done."""
-        return bool(self._stream.done)
+        with on_device(self._index):
+            return bool(self._stream.done)
 
     def record_event(self, event: Event | None = None) -> Event:
         """Mark its present end."""
-        event = event or Event()
+        with on_device(self._index):
+            event = event or Event()
         event.record(self)
         return event
 

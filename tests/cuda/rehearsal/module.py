@@ -127,6 +127,8 @@ class Cupy(Module):
         if isinstance(a, DeviceArray):
             if a.device.id == state.device and dtype in (None, a.dtype) and not copy:
                 return a
+            if a.device.id != state.device and not (a.flags.c_contiguous or a.flags.f_contiguous):
+                raise Refused("CuPy cannot copy non-contiguous array between devices.")
             return DeviceArray(a.held.astype(dtype or a.dtype, order="K"))
         if np.ndim(a):  # a single number is a kernel's argument
             send("cupy.asarray of a host array")
