@@ -15,7 +15,7 @@ import pytest
 
 import scratchvgg as sv
 from benchmarks.gpu_report import __main__ as command
-from benchmarks.gpu_report import against_torch, checks, child, common, goals
+from benchmarks.gpu_report import against_torch, checks, child, common, drive, goals
 from benchmarks.gpu_report.render import markdown, number
 from benchmarks.gpu_report.sections import SECTIONS
 from scratchvgg import conv
@@ -134,6 +134,39 @@ def test_killed_in_the_middle(tmp_path, number):
         assert status == 128 + signal.SIGTERM and results["stopped"] == "ended by SIGTERM" and "ended by SIGTERM" in text
 
 
+TESTS = """
+import os
+import pytest
+
+def test_fine(): pass
+def test_wrong(): assert 1 == 2
+def test_culprit(): raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+def test_behind_it(): pass
+def test_that_dies(): os.kill(os.getpid(), 11)
+@pytest.mark.skip
+def test_skipped(): pass
+def test_last(): pass
+"""
+
+
+def test_tests_go_on_behind_one_that_loses_the_gpu(tmp_path):
+    (tmp_path / "test_things.py").write_text(TESTS)
+    kept = {}
+    checks.run_tests(kept, lambda **values: kept.update(values), [str(tmp_path / "test_things.py"), f"--rootdir={tmp_path}"])
+    assert {key: kept[key] for key in ("passed", "failed", "skipped", "begun")} == {"passed": 3, "failed": 2, "skipped": 1, "begun": 1}
+    assert [line.partition(":: ")[0].split("::")[1].split(":")[0] for line in kept["wrong"]] == ["test_wrong", "test_culprit", "test_that_dies"]
+    assert "1 == 2" in kept["wrong"][0] and kept["wrong"][2].endswith("it ended the process")
+
+
+def test_the_sanitizer_watches_an_example_of_each_entry(monkeypatch, capfd):
+    emulator, registry = get_backend(Device("emulator")), drive.registry
+    examples = 2 * [case for name in ("relu", "ema") for case in registry.examples(emulator, "small", name)]
+    monkeypatch.setattr(registry, "examples", lambda backend: iter(examples))
+    entries = {example.entry for _, example in examples}
+    assert drive.drive(emulator) == len(entries) > 4
+    assert capfd.readouterr().out.count("example: ") == len(entries) < len(examples)
+
+
 # ---- arithmetic ------------------------------------------------------------------------------------------------------------------
 
 
@@ -222,10 +255,10 @@ def test_the_widest_layers_come_first_and_no_row_is_forgotten(monkeypatch):
 
 
 def convolution(layer="conv4_2 ×2", which="forward", precision="float32", tflops=45.0, **more):
-    timing = {"seconds": 5e-3, "spread": 0.01}
-    return {"layer": layer, "wide": True, "pass": which, "precision": precision, "algorithm": "implicit_gemm",
-            "batch": 64, "floor": 3e-3, "bound": "arithmetic", "share": 0.6, "tflops": tflops, **timing, "cudnn": {"seconds": 4e-3}, "ratio": [0.79, 0.8, 0.81], "error": 1e-7,
-            "cudnn_error": 2e-7} | more
+    ours = {"seconds": 5e-3, "spread": 0.01, "floor": 3e-3, "bound": "arithmetic", "share": 0.6, "tflops": tflops, "error": 1e-7}
+    theirs = {"cudnn": {"seconds": 4e-3}, "ratio": [0.79, 0.8, 0.81], "cudnn_error": 2e-7}
+    about = {"layer": layer, "wide": True, "pass": which, "precision": precision, "algorithm": "implicit_gemm", "batch": 64}
+    return about | ours | theirs | more
 
 
 def timing(example, share, **more):
