@@ -223,6 +223,14 @@ def _enter_torch(entry: dict, timings: Timings, errors: dict[str, float]) -> Non
     entry["ratio"] = timings.ratio(f"torch {layout}", "ours")
 
 
+def exact_logits(model: nn.Module, row: Row) -> np.ndarray:
+    """The logits (2, classes) of the first two images by a copy of ``model``, which is on the CPU, in float64 and evaluation mode."""
+    exact = build_net(row.net).double().eval()
+    exact.load_state_dict({name: t.double() if t.dtype.is_floating_point else t for name, t in model.state_dict().items()})
+    with no_grad():
+        return exact(tensor(images_of(row)[0][:COMPARED].astype(np.float64))).numpy()
+
+
 def logit_errors(model: nn.Module, row: Row, twins: dict) -> dict[str, float]:
     """Largest error of the logits over the largest true logit, in evaluation mode, of ``"ours"`` and each of ``twins``.
 
@@ -240,10 +248,7 @@ def logit_errors(model: nn.Module, row: Row, twins: dict) -> dict[str, float]:
         with torch.inference_mode():
             right = torch_side.twin(model, "float64")(torch.from_numpy(images[:COMPARED]).double()).numpy()
     else:
-        exact = build_net(row.net).double().eval()
-        exact.load_state_dict({name: t.double() if t.dtype.is_floating_point else t for name, t in model.state_dict().items()})
-        with no_grad():
-            right = exact(tensor(images[:COMPARED].astype(np.float64))).numpy()
+        right = exact_logits(model, row)
     model.train(was)
     largest = np.abs(right).max()
     return {name: float(np.abs(result[:COMPARED] - right).max() / largest) for name, result in results.items()}

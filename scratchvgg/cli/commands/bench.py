@@ -15,6 +15,8 @@ of each, the error against float64 beside the bound, and the rates of this machi
 
   bench conv    one convolution at a time: every layer of a net (or --problem), pass and algorithm, with a roofline picture
   bench model   whole nets: inference, training step, peak memory, error; --scaling: time against batch and pixels
+
+--device cuda measures the CUDA kernels on a GPU, cuDNN (through PyTorch) beside; --device emulator checks them without one.
 """
 EXAMPLES = """
 scratchvgg bench conv --against torch         every layer of VGG-16, about three minutes
@@ -28,6 +30,10 @@ scratchvgg bench conv --net cifar_vgg --batch 128 --pass grad_weight
 scratchvgg bench conv --problem 1,64,56,56,64,3,3,1,1            N,C,H,W,K,R,S,stride,pad,dilation,groups; the last 4 optional
 scratchvgg bench conv --problem 8,32,28,28,32,7,7,1,3 --algorithm fft im2col --seconds 2
 scratchvgg bench conv --plugin docs/examples/my_conv.py          your own algorithm: checked first, then measured
+scratchvgg bench conv --device cuda --against cudnn --batch 64 --dtype bfloat16
+scratchvgg bench conv --device emulator                          the error of every CUDA algorithm, without a GPU
+scratchvgg bench conv --device emulator --kernel docs/examples/my_conv.cu    your own CUDA kernel, checked
+scratchvgg bench conv --device cuda --kernel my_conv.cu --against cudnn      checked, then timed beside ours and cuDNN's
 """
 MODEL_EXAMPLES = """
 scratchvgg bench model --against torch                           the four lines of the README
@@ -35,6 +41,7 @@ scratchvgg bench model --net vgg11 --mode train --batch 2 4      other lines
 scratchvgg bench model --row vgg16/inference/4/320 --row cifar_vgg:config=A/train/64
 scratchvgg bench model --scaling                                 VGG-16: 1 to 64 images, 112 to 448 pixels, with the curves
 scratchvgg bench model --conv reproducible --against torch       im2col everywhere
+scratchvgg bench model --device cuda --against torch --dtype bfloat16         autocast on both sides
 """
 
 
@@ -47,14 +54,16 @@ def configure(parser) -> None:
 
 
 def _configure_conv(parser) -> None:
-    parser.add_argument("--net", default="vgg16", metavar="NET[:KEY=VALUE,…]", help="whose layers (default: vgg16)")
+    parser.add_argument("--net", metavar="NET[:KEY=VALUE,…]", help="whose layers (default: vgg16; on the emulator tiny problems)")
     parser.add_argument("--size", type=_positive, metavar="N", help="height and width of the images (default: the net's, 224 or 32)")
     parser.add_argument("--batch", type=_positive, default=1, metavar="N", help="images (default: 1)")
     parser.add_argument("--problem", action="append", metavar="N,C,H,W,K,R,S,…", help="measure this instead of a net; may be repeated")
     parser.add_argument("--pass", dest="passes", nargs="+", choices=("forward", "grad_input", "grad_weight"), help="default: all three")
     parser.add_argument("--algorithm", nargs="+", metavar="NAME", help="only these (default: all; the slow 'direct' for tiny problems only)")
-    parser.add_argument("--dtype", default="float32", choices=("float16", "float32", "float64"), help="of all arrays (default: float32)")
+    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32", "tf32", "float64"),
+                        help="of all arrays (default: float32); tf32, on a device: float32 multiplied as TF32")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="Python file with an algorithm of yours; may be repeated")
+    parser.add_argument("--kernel", metavar="FILE", help="CUDA file with a convolution of yours: checked, and on a GPU timed")
     parser.add_argument("--flush-cache", type=_positive, metavar="MIB", help="empty the caches before each sample by touching so much memory")
     _common(parser, "seconds of each algorithm, layer and pass (default: 0.5)", 0.5)
 
@@ -67,13 +76,15 @@ def _configure_model(parser) -> None:
     parser.add_argument("--size", type=_positive, nargs="+", metavar="N", help="height and width, a line each (--scaling: 112 … 448)")
     parser.add_argument("--scaling", action="store_true", help="curves of time against batch and against pixels instead of the table")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="samples of each side (default: by --seconds; --scaling: 3)")
+    parser.add_argument("--dtype", choices=("float32", "tf32", "bfloat16", "float16"), help="on a GPU, of both sides; 16 bits by autocast")
     parser.add_argument("--no-memory", action="store_true", help="do not measure the peak memory")
     parser.add_argument("--no-error", action="store_true", help="do not compare with float64")
     _common(parser, "seconds of each side of a line (default: 6)", 6.0)
 
 
 def _common(parser, seconds_help, seconds) -> None:
-    parser.add_argument("--against", choices=("torch",), help="measure PyTorch beside, in the same run")
+    parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda, cuda:1 …, emulator")
+    parser.add_argument("--against", choices=("torch", "cudnn"), help="measure PyTorch (on a GPU: cuDNN through it) beside, in the same run")
     parser.add_argument("--conv", metavar="SETTING", help="what the library takes: auto, tuned, reproducible or an algorithm (default: as set)")
     parser.add_argument("--seconds", type=_seconds, default=seconds, metavar="X", help=seconds_help)
     parser.add_argument("--threads", type=_positive, metavar="N", help="of both sides (default: all cores)")
@@ -86,18 +97,35 @@ def run(args) -> int:
     """Measure, print, write."""
     from ... import conv
     from ...array import get_num_threads, set_num_threads
+    from . import _bench_devices
 
     threads = get_num_threads()
     try:
         with conv.using(args.conv or conv.current()):
             if args.threads:
                 set_num_threads(args.threads)
+            if args.device != "cpu":
+                return (_bench_devices.run_conv if args.what == "conv" else _bench_devices.run_model)(args)
+            _check_cpu(args)
             return {"conv": _conv, "model": _scaling if getattr(args, "scaling", False) else _model}[args.what](args)
     except ValueError as error:
         raise CommandError(str(error)) from error
     finally:
         if args.threads:
             set_num_threads(threads)
+
+
+def _check_cpu(args) -> None:
+    """What needs a device that runs CUDA kernels is refused, and options that were not given take the CPU's words."""
+    if getattr(args, "kernel", None):
+        raise CommandError("--kernel: a CUDA kernel runs on --device cuda or --device emulator, got cpu")
+    if args.against == "cudnn":
+        raise CommandError("--against: cudnn is on a GPU (--device cuda); on the CPU PyTorch is --against torch")
+    if args.dtype in ("bfloat16", "tf32") or (args.what == "model" and args.dtype not in (None, "float32")):
+        raise CommandError(f"--dtype: {args.dtype} is measured on a GPU (--device cuda)")
+    args.dtype = args.dtype or "float32"
+    if args.what == "conv":
+        args.net = args.net or "vgg16"
 
 
 def _conv(args) -> int:
