@@ -27,6 +27,12 @@ def suffix(name: str, array) -> str:
     return SUFFIX[array.dtype.name]
 
 
+def empty_like(backend, array):
+    """A new array of the same shape, type and memory order, dense: the emulator watches it, as it cannot watch ``xp.empty_like``'s."""
+    order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+    return backend.empty(tuple(array.shape[i] for i in order), array.dtype).transpose([order.index(i) for i in range(array.ndim)])
+
+
 def accumulator(dtype) -> np.dtype:
     """The type that sums of ``dtype`` are kept in: float64 for float64, else float32."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)

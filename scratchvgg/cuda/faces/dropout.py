@@ -8,7 +8,7 @@ import numpy as np
 
 from ...array import philox
 from ..example_arrays import TOLERANCE, exact, random_array
-from ..launch_size import SUFFIX, THREADS, accumulator, blocks_for, check_dense, check_like, suffix
+from ..launch_size import SUFFIX, THREADS, accumulator, blocks_for, check_dense, check_like, empty_like, suffix
 from ..memory import capture
 from ..registry import Example, example
 
@@ -48,7 +48,7 @@ def dropout_places(backend, x, p: float, place, *, channels_last: bool = False, 
     """
     kind = suffix("dropout", x)
     c, inner = x.shape[1], math.prod(x.shape[2:])
-    out = backend.xp.empty_like(x) if out is None else out
+    out = empty_like(backend, x) if out is None else out
     flat = [backend.xp.moveaxis(a, 1, -1) if channels_last else a for a in (x, out)]
     check_dense("dropout", x=flat[0], out=flat[1])
     if x.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..example_arrays import TOLERANCE, exact, random_array
-from ..launch_size import SUFFIX
+from ..launch_size import SUFFIX, empty_like
 from ..registry import Example, example
 from .plane_examples import LARGE, LARGE_TYPES, random_planes
 from .planes import check_same, entry_of, flat, lanes
@@ -22,14 +22,14 @@ def relu(backend, x, out=None, version: str | None = None):
     Raises:
         ValueError, TypeError: for other arrays.
     """
-    out = backend.xp.empty_like(x) if out is None else out
+    out = empty_like(backend, x) if out is None else out
     _launch(backend, "relu_forward", (x, out), version)
     return out
 
 
 def relu_backward(backend, g, y, out=None, version: str | None = None):
     """g where y > 0, else 0; arguments as for :func:`relu`."""
-    out = backend.xp.empty_like(y) if out is None else out
+    out = empty_like(backend, y) if out is None else out
     _launch(backend, "relu_backward", (g, y, out), version)
     return out
 

@@ -74,6 +74,12 @@ MEMORY = (
         by="fault", on="philox_words_u32, 37 *", says=r"written outside of out \(uint32\[37\]\): 12 bytes past its end",
     ),
     Mutant(
+        "relu", "what is left after the last vector is forgotten",
+        "i, vectors + total % V) {\n        if (i < vectors) {\n            Vector<T, V> value",
+        "i, vectors) {\n        if (i < vectors) {\n            Vector<T, V> value",
+        by="nan", on="relu_forward_f32*", says="1 numbers of y are NaN",
+    ),
+    Mutant(
         "softmax_cross_entropy", "warps without a row go on",
         "if (row >= N) return;", "",
         by="memcheck", on="6x37, warp, f32", says="past the end of target,",
