@@ -103,6 +103,15 @@ def _versions(section):
             "rows that say so.")
 
 
+def _operations(section):
+    head, rows = ("operation", "", "shape", "precision of both", "ours µs", "± %", "torch µs", "torch/ours"), []
+    for r in section.get("rows") or []:
+        ours, theirs = r["times"]["ours"], r["times"].get("torch") or {}
+        rows.append((r["operation"], r["mode"], "×".join(map(str, r["shape"])), r["precision"], number(ours["seconds"], ".0f", 1e6),
+                     number(ours["spread"], ".0f", 100), number(theirs.get("seconds"), ".0f", 1e6), number((r["ratio"] or (None, None))[1], ".2f")))
+    return [_versions(section), "", *_table(head, rows)]
+
+
 def _nets(section):
     head, rows = ("net", "mode", "batch", "pixels", "precision of all sides", "side", "ms", "images/s", "torch/ours"), []
     for r in section.get("rows") or []:
@@ -120,4 +129,5 @@ def _cifar(section):
     return [f"`{section.get('command', '')}` on {section.get('data', '–')}", "", *_table(head, rows)]
 
 
-_RENDERERS = {"facts": _facts, "kernels": _kernels, "timings": _timings, "convolutions": _convolutions, "nets": _nets, "cifar": _cifar}
+_RENDERERS = {"facts": _facts, "kernels": _kernels, "timings": _timings, "convolutions": _convolutions, "operations": _operations, "nets": _nets,
+              "cifar": _cifar}

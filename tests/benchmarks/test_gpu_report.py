@@ -15,7 +15,7 @@ import pytest
 
 import scratchvgg as sv
 from benchmarks.gpu_report import __main__ as command
-from benchmarks.gpu_report import against_torch, checks, child, common, drive, goals
+from benchmarks.gpu_report import against_torch, checks, child, common, drive, goals, operations
 from benchmarks.gpu_report.render import markdown, number
 from benchmarks.gpu_report.sections import SECTIONS
 from scratchvgg import conv
@@ -65,9 +65,10 @@ def test_a_rehearsal_from_end_to_end(tmp_path, monkeypatch):
     assert all(r["bits_of_the_emulator"] and r["deterministic"] for r in sections["kernels"]["rows"]) and len(sections["kernels"]["rows"]) > 10
     assert sections["tests"]["passed"] == 4 and sections["tests"]["failed"] == 0
     assert len(sections["convolutions"]["rows"]) == 4 * 3 and len(sections["nets"]["rows"]) == 4
+    assert len(sections["operations"]["rows"]) == 2 * 2 * len(operations.OPERATIONS)
     assert len(sections["cifar"]["epochs"]) == 1 and "images_per_second" not in sections["cifar"]["epochs"][0]
     times = [r["seconds"] for name in ("timings", "convolutions") for r in sections[name]["rows"]]
-    times += [t["seconds"] for r in sections["nets"]["rows"] for t in r["times"].values()]
+    times += [t["seconds"] for name in ("nets", "operations") for r in sections[name]["rows"] for t in r["times"].values()]
     assert times and set(times) == {None}, "a time of a rehearsal could be taken for a measurement"
 
 
@@ -223,6 +224,18 @@ def test_both_sides_of_a_convolution_are_the_same_pass(torch, monkeypatch, which
     assert 0 < errors["error"] < 1e-6 and 0 < errors["cudnn_error"] < 1e-6
     wrong = against_torch.errors(torch, problem, which, sides | {"ours": lambda: np.zeros(sides["cudnn"]().shape, np.float32)}, theirs)
     assert wrong["error"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", operations.OPERATIONS)
+def test_both_sides_of_an_operation_compute_the_same(torch, name):
+    operation = operations.small(operations.OPERATIONS[name])
+    tensors = operations.arrays(operation, "float32", "cpu")
+    theirs = [torch.from_dlpack(t) for t in tensors]
+    ours, other = (operations.call_of(library, operation, arrays, False)() for library, arrays in ((sv, tensors), (torch, theirs)))
+    assert np.allclose(ours.numpy(), other.numpy(), atol=1e-5)
+    gradients = [operations.call_of(library, operation, arrays, True)() for library, arrays in ((sv, tensors), (torch, theirs))]
+    assert len(gradients[0]) == 1 + len(operation.more)
+    assert all(np.allclose(a.numpy(), b.numpy(), atol=1e-4) and np.any(a.numpy()) for a, b in zip(*gradients, strict=True))
 
 
 def test_both_sides_of_a_step_are_the_same_step(torch):
