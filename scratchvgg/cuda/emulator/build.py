@@ -102,7 +102,10 @@ def library_folder() -> Path:
 
 
 def cuda_headers() -> Path | None:
-    """The folder of ``cuda_fp16.h``: from the wheel nvidia-cuda-runtime, ``$CUDA_HOME``, ``$CUDA_PATH`` or ``/usr/local/cuda``; None if in none."""
+    """The folder of ``cuda_fp16.h``: from the wheel nvidia-cuda-runtime, ``$CUDA_HOME``, ``$CUDA_PATH`` or ``/usr/local/cuda``; None if in none.
+
+    One that has also what ``cuda_fp16.h`` includes goes first: PyTorch brings the wheel without its companions.
+    """
     import importlib.util
 
     package = importlib.util.find_spec("nvidia")
@@ -110,7 +113,9 @@ def cuda_headers() -> Path | None:
     folders = [f for w in wheels for f in (w / "cu13" / "include", w / "cuda_runtime" / "include")]
     toolkits = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), os.path.join(os.sep, "usr", "local", "cuda")]
     folders += [Path(t) / "include" for t in toolkits if t]
-    return next((f for f in folders if (f / "cuda_fp16.h").is_file()), None)
+    found = [f for f in folders if (f / "cuda_fp16.h").is_file()]
+    whole = (f for f in found if (f / "crt").is_dir() and any((f / base / "nv" / "target").is_file() for base in (".", "cccl")))
+    return next(whole, found[0] if found else None)
 
 
 @functools.cache

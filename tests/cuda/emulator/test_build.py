@@ -115,12 +115,17 @@ def test_headers_are_needed_only_by_files_that_use_them(home, file, monkeypatch)
 
 
 def test_headers_of_a_toolkit(tmp_path, monkeypatch):
-    (tmp_path / "include").mkdir()
-    (tmp_path / "include" / "cuda_fp16.h").touch()
+    """A folder without what ``cuda_fp16.h`` includes is taken only if there is no other."""
+    for variable, files in (("CUDA_HOME", ()), ("CUDA_PATH", ("crt/host_defines.h", "cccl/nv/target"))):
+        for name in ("cuda_fp16.h", *files):
+            (tmp_path / variable / "include" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / variable / "include" / name).touch()
+        monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.delenv("CUDA_HOME", raising=False)
-    monkeypatch.setenv("CUDA_PATH", str(tmp_path))
-    assert build.cuda_headers() == tmp_path / "include"
+    assert build.cuda_headers() == tmp_path / "CUDA_PATH" / "include"
+    (tmp_path / "CUDA_PATH" / "include" / "cccl" / "nv" / "target").unlink()
+    monkeypatch.setattr(build.os.path, "join", lambda *parts: str(tmp_path))  # no toolkit of this machine's
+    assert build.cuda_headers() == tmp_path / "CUDA_HOME" / "include"
 
 
 def test_no_such_file():
