@@ -19,7 +19,6 @@ from .child import AGAIN, ROOT
 from .render import markdown
 
 REHEARSAL = "rehearsal on the emulator, not a measurement"
-LOOK = 3  # seconds between two looks at what a child has
 RESTARTS = 20  # of one section
 
 
@@ -35,11 +34,12 @@ class Parent:
         sections: by name.
         out: the folder.
         module: what ``python -m`` starts as a child.
+        look: seconds between two looks at what a child has.
     """
 
-    def __init__(self, args, sections, out: Path, module: str = "benchmarks.gpu_report"):
+    def __init__(self, args, sections, out: Path, module: str = "benchmarks.gpu_report", look: float = 3.0):
         self._args, self._sections, self._out, self._module = args, sections, Path(out), module
-        self._begun = time.monotonic()
+        self._look, self._begun = look, time.monotonic()
         self.report = {"kind": "gpu", "rehearsal": REHEARSAL if args.rehearse else None, "date": time.strftime("%Y-%m-%d %H:%M:%S"), "stopped": None,
                        "sections": {}}
 
@@ -120,7 +120,7 @@ class Parent:
             try:
                 while code is None and (left := end - time.monotonic()) > 0:
                     try:
-                        code = process.wait(min(left, LOOK))
+                        code = process.wait(min(left, self._look))
                     except subprocess.TimeoutExpired:
                         look("cut")
                         self._write()

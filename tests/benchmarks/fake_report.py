@@ -61,13 +61,13 @@ def spawns(kept, keep, args):
 
 
 SECTIONS = {name: Section(function, "for the test", limit=limit, least=1) for name, function, limit in (
-    ("fine", fine, 60), ("raises", raises, 60), ("hangs", hangs, 3), ("chatty", chatty, 60), ("culprit", culprit, 60), ("spawns", spawns, 60))}
+    ("fine", fine, 60), ("raises", raises, 60), ("hangs", hangs, 6), ("chatty", chatty, 60), ("culprit", culprit, 60), ("spawns", spawns, 60))}
 MODULE = "tests.benchmarks.fake_report"
 
 
 def report(out, names, budget=100.0, sections=SECTIONS):
     """(exit status, the report)."""
-    parent = Parent(argparse.Namespace(budget=budget, rehearse=False, cifar=None), sections, Path(out), MODULE)
+    parent = Parent(argparse.Namespace(budget=budget, rehearse=False, cifar=None), sections, Path(out), MODULE, look=0.2)
     return parent.run(names), parent.report
 
 
