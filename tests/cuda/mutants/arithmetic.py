@@ -29,6 +29,13 @@ ARITHMETIC = (
         by="numbers", on="batch_norm_statistics_f32*",
     ),
     Mutant(
+        "batch_norm", "E[x²] − E[x]²: a large mean takes all the digits",
+        "mean += apart / (double)(m + 1);\n            squares += apart * (value - mean);",
+        "mean += value / (double)M;\n            squares += value * value;\n"
+        "            if (m == M - 1) squares = (float)squares - (float)(mean * mean * M);",
+        by="numbers", on="*statistics_naive_f32*, around 2000", says="invstd",
+    ),
+    Mutant(
         "batch_norm", "squares about the first value are taken for squares about the mean",
         "squares[v] - sum[v] * (sum[v] / count)", "squares[v]",
         by="numbers", on="batch_norm_statistics_f32*",

@@ -19,6 +19,8 @@ MUTANTS = (*ARITHMETIC, *MEMORY, *THREADS)
 @pytest.fixture(scope="module", autouse=True)
 def _compiled(request, tmp_path_factory):
     """All files that the chosen tests will want are in the cache, compiled two at a time."""
+    if hasattr(request.config, "workerinput"):
+        return  # pytest-xdist: each worker compiles what its own tests want
     chosen = [item.callspec.params["mutant"] for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     files = {}
     for mutant in chosen:
