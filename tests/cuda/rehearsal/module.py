@@ -12,6 +12,7 @@ from .names import signature, stored
 
 CREATES = {"arange", "empty", "eye", "full", "identity", "indices", "linspace", "logspace", "ones", "tri", "zeros"}
 WAITS = {"argwhere", "bincount", "extract", "flatnonzero", "nonzero", "unique", "array_equal", "allclose", "histogram", "digitize"}
+WIDENS = {"where", "clip"}  # without a version for bfloat16: CuPy computes in float32, and that is the result
 SCATTERED = ("int32", "uint32", "uint64", "float16", "float32", "float64")  # the types that CuPy's atomic addition has
 
 
@@ -104,6 +105,8 @@ def _call(full, theirs, args, options):
     if out is not None:
         check_overlap(full, host(out, full), [host(a, full) for a in args if isinstance(a, DeviceArray)])
     result = theirs(*host(args, full), **{key: host(value, full) for key, value in options.items()})
+    if full in WIDENS and isinstance(result, np.ndarray) and result.dtype.name == "bfloat16":
+        result = result.astype(np.float32)
     return device(result) if out is None else out
 
 
