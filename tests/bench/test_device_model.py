@@ -19,6 +19,7 @@ def _stage(gpu, torch_there, monkeypatch):  # noqa: F811
     torch_there.nn.Module.cuda = before
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.parametrize("mode", ["inference", "train"])
 @pytest.mark.parametrize(("precision", "most"), [("float32", 1e-5), ("bfloat16", 5e-2)])
 def test_both_sides(mode, precision, most):

@@ -131,7 +131,7 @@ def test_the_example_is_right():
 
 def test_a_wrong_kernel_is_shown_on_the_smallest_problem(made):
     report, way = quick(UserKernel(made(("q * g.stride_w + s - g.pad_left", "q * g.stride_w + s - g.pad_top"))))
-    assert not report and way == "threads in forward order"
+    assert not report and way == "every access watched"
     g = report.failure.problem
     assert g.padding[0][0] != g.padding[1][0] and g.macs <= 16 and "the first at [n=0" in report.failure.message
 
@@ -151,9 +151,8 @@ def test_a_missing_barrier_is_explained(made):
 
 def test_reading_outside_is_found_at_its_line(made):
     report, way = quick(UserKernel(made((" || v >= g.W", " || v > g.W"))))
-    assert not report
-    if way == "every access watched":
-        assert re.search(r"memcheck: .*past the end of x.*mine\.cu:\d+", report.failure.message)
+    assert not report and way == "every access watched"
+    assert re.search(r"memcheck: .*past the end of x.*mine\.cu:\d+", report.failure.message)
 
 
 def test_writing_outside_is_found(made):
@@ -177,7 +176,7 @@ def test_a_kernel_for_nothing_says_so(made):
 
 @pytest.mark.parametrize(("change", "status", "words"), [
     (None, 0, ["mine is right", "error", "bound", "not timed", "racecheck"]),
-    (("widen(bias[k])", "0"), 1, ["mine is WRONG: forward, float32", "Problem(N=1, C=1", "threads in forward order"]),
+    (("widen(bias[k])", "0"), 1, ["mine is WRONG: forward, float32", "Problem(N=1, C=1", "every access watched"]),
 ])
 def test_command_on_the_emulator(made, capsys, monkeypatch, change, status, words):
     monkeypatch.setattr(user_kernel, "PROBLEMS", (Problem(1, 2, 3, 3, 2, 3, 3), Problem(1, 1, 2, 2, 1, 1, 1)))

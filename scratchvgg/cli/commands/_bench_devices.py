@@ -52,11 +52,11 @@ def _check_kernel(args, backend):
         print(error, file=sys.stderr)
         return kernel, 1
     if not report:
-        print(f"{args.kernel}: {report}\nfound with {way}" if way != "on the GPU" else f"{args.kernel}: {report}")
+        print(f"{args.kernel}: {report}\nfound {way}" if way == "on the GPU" else f"{args.kernel}: {report}\nfound with {way}")
         return kernel, 1
     print(f"{args.kernel}: {report}")
     if backend.device.type == "emulator":
-        print("  also right with threads in reverse and shuffled order; and every access watched: memcheck, initcheck, racecheck, synccheck clean")
+        print("  right with threads in forward, reverse and shuffled order; every access watched: memcheck, initcheck, racecheck, synccheck clean")
         print(NOT_TIMED)
     return kernel, 0
 
