@@ -6,10 +6,8 @@ A mutant is a kernel file with one small mistake, made from the real file by rep
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -83,8 +81,7 @@ def _fewer_types(source: str, keep: str) -> str:
     return "".join(line for line in source.splitlines(keepends=True) if not _STAMP.match(line.rstrip()) or re.search(keep, line))
 
 
-@contextlib.contextmanager
-def prepared(mutant: Mutant, right: Path) -> Iterator[Iterator[registry.Example]]:
+def examples(mutant: Mutant, right: Path) -> list[registry.Example]:
     """The examples that the mutant is for. Launches that only make inputs for others are left out with their types."""
     backend = get_backend(Device("emulator"))
     launch, of_file = backend.launch, registry.kernel_files()[mutant.file]
@@ -96,10 +93,9 @@ def prepared(mutant: Mutant, right: Path) -> Iterator[Iterator[registry.Example]
 
     backend.launch = some
     try:
-        cases = [case for _, case in registry.examples(backend, "small", mutant.file) if fnmatchcase(case.title, mutant.on)]
+        return [case for _, case in registry.examples(backend, "small", mutant.file) if fnmatchcase(case.title, mutant.on)]
     finally:
         del backend.launch
-    yield iter(cases)
 
 
 # ---- checks: what each says of an example, "" if it finds nothing ---------------------------------------------------------------------

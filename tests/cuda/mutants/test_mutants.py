@@ -10,7 +10,7 @@ from scratchvgg.cuda.emulator.build import build
 
 from .arithmetic import ARITHMETIC
 from .memory import MEMORY
-from .mutant import CHECKS, SANITIZER, prepared, proves, write
+from .mutant import CHECKS, SANITIZER, examples, proves, write
 from .threads import THREADS
 
 MUTANTS = (*ARITHMETIC, *MEMORY, *THREADS)
@@ -40,14 +40,13 @@ def _compiled(request, tmp_path_factory):
 def test_the_mutant_is_caught(mutant, tmp_path):
     right, wrong = write(mutant, tmp_path)
     check, findings = CHECKS[mutant.by], []
-    with prepared(mutant, right) as examples:
-        for example in examples:
-            with emulator.substitute(mutant.file, right):
-                assert check(example) == "", f"the right file fails: {example.title}"
-            with emulator.substitute(mutant.file, wrong):
-                findings.append(check(example))
-            if proves(mutant, findings[-1]):
-                return
+    for example in examples(mutant, right):
+        with emulator.substitute(mutant.file, right):
+            assert check(example) == "", f"the right file fails: {example.title}"
+        with emulator.substitute(mutant.file, wrong):
+            findings.append(check(example))
+        if proves(mutant, findings[-1]):
+            return
     pytest.fail(f"not caught by {mutant.by} on {len(findings)} examples; found {findings}")
 
 
