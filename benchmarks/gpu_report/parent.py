@@ -76,7 +76,7 @@ class Parent:
             self.report["sections"][name] = {"status": "skipped", "why": f"{max(left, 0):.0f} s of the budget were left, it wants {section.least} s"}
         else:
             print(f"[{self._args.budget - left:4.0f} s, {left:4.0f} s left] {place} {name}: {section.what}", file=sys.stderr, flush=True)
-            self._children(name, min(section.limit, left))
+            self._children(name, left if self._args.rehearse else min(section.limit, left))  # a rehearsal may have to compile for the emulator
         self._write()
 
     def _children(self, name, limit):
