@@ -124,7 +124,7 @@ def test_headers_of_a_toolkit(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert build.cuda_headers() == tmp_path / "CUDA_PATH" / "include"
     (tmp_path / "CUDA_PATH" / "include" / "cccl" / "nv" / "target").unlink()
-    monkeypatch.setattr(build.os.path, "join", lambda *parts: str(tmp_path))  # no toolkit of this machine's
+    monkeypatch.setattr(build.os, "sep", str(tmp_path / "nowhere"))  # no toolkit of this machine's
     assert build.cuda_headers() == tmp_path / "CUDA_HOME" / "include"
 
 
