@@ -162,6 +162,7 @@ def torch_step(torch, model, row: Row, x, t, precision: str) -> Callable:
 def recorded(step: Callable) -> Callable:
     """``step`` as a CUDA graph: three calls beforehand make what is made only once."""
     stream, graph = our_cuda.Stream(), our_cuda.CUDAGraph()
+    stream.wait_stream(our_cuda.current_stream())
     with our_cuda.stream(stream):
         for _ in range(3):
             step()
