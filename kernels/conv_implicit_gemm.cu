@@ -32,13 +32,13 @@ __device__ void one_by_one(const Pass& pass, T* out) {
     }
 }
 
-// 256 threads; blocks: (columns, rows, groups).
+// 256 threads; blocks: (rows, columns, groups): only x may pass 65535.
 template <class Pass, class T>
 __device__ void by_shared_tiles(const Pass& pass, T* out) {
     constexpr int SIDE = 16;
     __shared__ Acc<T> left[SIDE][SIDE + 1], right[SIDE][SIDE + 1];
     const int i = threadIdx.x / SIDE, j = threadIdx.x % SIDE, group = blockIdx.z;
-    const int row = blockIdx.y * SIDE + i, column = blockIdx.x * SIDE + j, depth = pass.depth();
+    const int row = blockIdx.x * SIDE + i, column = blockIdx.y * SIDE + j, depth = pass.depth();
     Acc<T> sum = 0;
     for (int k0 = 0; k0 < depth; k0 += SIDE) {
         left[i][j] = row < pass.rows() && k0 + j < depth ? widen(pass.left(group, row, k0 + j)) : Acc<T>(0);

@@ -3,7 +3,7 @@
 //   v1        one warp for 16 pixels × 8 filters, fragments element by element from global memory: all three passes, any problem
 //   v2        128 × 128 results a block of four warps of 64 × 64, slices in swizzled shared memory, read by ldmatrix; one slice at a time
 //   128x128   v2 with four slices in a ring of cp.async and two sets of fragments: copies, ldmatrix and mma overlap. Two blocks a multiprocessor
-//   256x64    the same for 64 filters: no half-empty tile
+//   256x64    the same for 64 filters: no half-empty tile. Three slices: four would be 80 KiB, and a block on Turing has 64
 //   128x64    warps of 64 × 32, for tf32, whose rounding takes registers of its own
 //   64x64     four warps of 32 × 32: more blocks, for small layers
 //
@@ -35,12 +35,12 @@ __device__ __forceinline__ uint32 pack(const Element& element) {  // of a regist
     return Mma<T>::ready(word);
 }
 
-// One warp a block; blocks: (columns / 8, rows / 16).
+// One warp a block; blocks: (rows / 16, columns / 8): only x may pass 65535.
 template <class T, class Pass>
 __device__ void by_one_warp(const Pass& pass, T* out) {
     constexpr int IN_WORD = 4 / sizeof(T), STEP = 8 * IN_WORD;
     const int g = threadIdx.x / 4, t = threadIdx.x % 4;
-    const int row = blockIdx.y * 16 + g, column = blockIdx.x * 8 + g, depth = pass.depth();
+    const int row = blockIdx.x * 16 + g, column = blockIdx.y * 8 + g, depth = pass.depth();
     float sums[4] = {};
     for (int k = 0; k < depth; k += STEP) {
         uint32 a[4], b[2];
@@ -58,7 +58,7 @@ __device__ void by_one_warp(const Pass& pass, T* out) {
     }
     for (int i = 0; i < 4; ++i) {
         const int64 at = row + i / 2 * 8;
-        const int to = blockIdx.x * 8 + t * 2 + i % 2;
+        const int to = blockIdx.y * 8 + t * 2 + i % 2;
         if (at < pass.rows() && to < pass.columns()) out[at * pass.pitch() + to] = narrow<T>(sums[i]);
     }
 }
@@ -89,8 +89,8 @@ template <class Tile>
 using Backwards = TapLoader<Tile, true>;
 
 #define VERSION(T, suffix, M, N, WARP_M, WARP_N, BLOCKS)                                                                         \
-    typedef ForwardTile<T, M, N, WARP_M, WARP_N, 4> Forward##M##x##N##_##suffix;                                                 \
-    typedef BackwardTile<T, M, N, WARP_M, WARP_N, 4> Backward##M##x##N##_##suffix;                                               \
+    typedef ForwardTile<T, M, N, WARP_M, WARP_N, (M + N > 256 ? 3 : 4)> Forward##M##x##N##_##suffix;                             \
+    typedef BackwardTile<T, M, N, WARP_M, WARP_N, (M + N > 256 ? 3 : 4)> Backward##M##x##N##_##suffix;                           \
     TENSOR_FORWARD(conv_tensor_core_forward_##M##x##N##_##suffix, T, BLOCKS, Forward##M##x##N##_##suffix,                        \
                    Forwards<Forward##M##x##N##_##suffix>)                                                                        \
     TENSOR_GRAD_INPUT(conv_tensor_core_grad_input_##M##x##N##_##suffix, T, BLOCKS, Backward##M##x##N##_##suffix,                 \

@@ -36,7 +36,7 @@ __device__ __forceinline__ void mbarrier_wait(uint64* barrier, int parity) {
     asm volatile(
         "{\n.reg .pred done;\nWAIT:\n"
         "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-        "@done bra.uni END;\nbra.uni WAIT;\nEND:\n}" ::"r"(hopper_address(barrier)), "r"(parity) : "memory");
+        "@done bra END;\nbra WAIT;\nEND:\n}" ::"r"(hopper_address(barrier)), "r"(parity) : "memory");
 }
 
 __device__ __forceinline__ void tma_load(void* to, const TensorMap* map, uint64* barrier, int x, int y) {

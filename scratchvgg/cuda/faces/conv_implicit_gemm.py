@@ -209,7 +209,7 @@ def plain(backend, problem, which: str, version: str, a, b, out):
     dtype = check(problem, ("float32", "float64"), **dict(zip(names, (a, b, out), strict=True)))
     if out.size:
         rows, columns, _ = sides(problem, which)
-        grid = (blocks_for(out.size),) if version == "v1" else (-(-columns // 16), -(-rows // 16), problem.groups)
+        grid = (blocks_for(out.size),) if version == "v1" else (-(-rows // 16), -(-columns // 16), problem.groups)
         backend.launch(f"conv_implicit_gemm_{which}_{version}_{SUFFIX[dtype.name]}", grid, (THREADS,), (a, b, out, conv_shape(problem)))
     return out
 

@@ -24,6 +24,7 @@ _SHALLOWEST = 256  # products that a split adds up at least
 _MOST_PARTIAL = 128 << 20  # bytes of the sums of all splits
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640)
 _BYTES_A_CYCLE, _LAUNCH = 2000, 5000  # of a large GPU: memory traffic; cycles that one more launch costs
+_TOLERANCE = cases.TOLERANCE | {"float32": 4e-6}  # tensor cores cut the terms of a sum where others round
 _PRODUCTS = {2: 1024, 4: 512}  # a cycle of a multiprocessor's tensor cores by mma.sync, for 16-bit types and TF32
 
 
@@ -46,7 +47,7 @@ class Tile:
         return self.stages * (self.rows + self.columns) * _LINE
 
 
-_LARGE, _NARROW, _ROUNDED, _SMALL = Tile(128, 128, 4, 0.8), Tile(256, 64, 4, 0.75), Tile(128, 64, 4, 0.65), Tile(64, 64, 4, 0.5)
+_LARGE, _NARROW, _ROUNDED, _SMALL = Tile(128, 128, 4, 0.8), Tile(256, 64, 3, 0.75), Tile(128, 64, 4, 0.65), Tile(64, 64, 4, 0.5)
 TILES = {
     "forward": {"128x128": _LARGE, "256x64": _NARROW, "128x64": _ROUNDED, "64x64": _SMALL, "any": Tile(128, 64, 1, 0.2)},
     "grad_input": {"128x128": _LARGE, "256x64": _NARROW, "128x64": _ROUNDED, "64x64": _SMALL, "any": Tile(128, 32, 3, 0.2)},
@@ -198,7 +199,7 @@ def plain(backend, problem, which: str, a, b, out):
         raise ValueError(f"tensor cores take one group, got {problem}")
     if out.size:
         rows, columns, _ = sides(problem, which)
-        grid = -(-columns // 8), -(-rows // 16)
+        grid = -(-rows // 16), -(-columns // 8)
         backend.launch(f"conv_tensor_core_v1_{which}_{SUFFIX[dtype.name]}", grid, (32,), (a, b, out, conv_shape(problem)))
     return out
 
@@ -314,7 +315,7 @@ def _example(backend, rng, g, dtype, which, how, title=""):
         run, kernel = functools.partial(face, backend, g, a, b, out, plan=how), entry(which, how.version, out.dtype)
     return Example(
         f"{which} {title}{g}, {how.version}, {how.splits} splits, {'tf32' if dtype == 'float32' else dtype}", lambda: {name: run()},
-        lambda: {name: cases.reference(g, which, backend.to_numpy(a), backend.to_numpy(b))}, cases.TOLERANCE[dtype],
+        lambda: {name: cases.reference(g, which, backend.to_numpy(a), backend.to_numpy(b))}, _TOLERANCE[dtype],
         a.nbytes + b.nbytes + out.nbytes, g.operations, kernel,
     )  # fmt: skip
 
