@@ -17,7 +17,10 @@ from scratchvgg.bench.results import write_json
 AGAIN = 75  # a child's exit status: the GPU's context is lost, start me again behind what I was doing
 ROOT = Path(__file__).resolve().parents[2]
 LOST = ("CUDARuntimeError", "CUDADriverError", "AcceleratorError")
-HARMLESS = ("cudaErrorMemoryAllocation", "cudaErrorNoKernelImageForDevice", "CUDA_ERROR_NOT_FOUND", "cudaErrorInvalidValue", "out of memory")
+HARMLESS = (
+    "cudaErrorMemoryAllocation", "cudaErrorNoKernelImageForDevice", "CUDA_ERROR_NOT_FOUND", "cudaErrorInvalidValue", "out of memory",
+    "CUDA_ERROR_INVALID_VALUE", "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "CUDA_ERROR_OUT_OF_MEMORY",
+)
 
 
 def run(section: Callable, args) -> int:
