@@ -248,7 +248,8 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(), "scaler": self.scaler.state_dict(),
             "progress": {
                 "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.meter.state_dict(), "lr": self.lr,
-                "accuracy": self.accuracy, "best": self.best, "best_epoch": self.best_epoch, "seconds": self._elapsed(), "metrics": self.log.position(),
+                "accuracy": self.accuracy, "best": self.best, "best_epoch": self.best_epoch, "seconds": self._elapsed(),
+                "metrics": self.log.position(),
             },
             "random": {"default": default_generator.get_state(), "loader": self.loader.state_dict()},
             "threads": get_num_threads(), "algorithms": self.algorithms.chosen,
