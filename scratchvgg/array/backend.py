@@ -6,7 +6,6 @@ the stream. Operations receive it and never name NumPy themselves, so the same l
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from .device import Device
 from .dtypes import as_dtype
 
 _FACTORIES: dict[str, Callable[[Device], Backend]] = {}
+_BACKENDS: dict[Device, Backend] = {}
 _AVAILABLE: dict[str, Callable[[], bool]] = {}
 _WAITING: list[Callable[[], object]] = []  # for the first backend that runs kernels
 _VIEWS = 256  # of one scratch buffer that are remembered
@@ -136,23 +136,31 @@ def available_devices() -> list[str]:
     return sorted(name for name in _FACTORIES if _AVAILABLE[name]())
 
 
-@functools.cache
 def get_backend(device: Device) -> Backend:
     """The backend of ``device`` (one object per device).
 
     Raises:
         RuntimeError: if this installation cannot run the device; the message says what is missing.
     """
+    known = _BACKENDS.get(device)
+    if known is not None:
+        return known
     factory = _FACTORIES.get(device.type)
     if factory is None:
         raise RuntimeError(
             f"device {str(device)!r} is not available: this version of scratchvgg computes on {', '.join(available_devices())} only"
         )
-    backend = factory(device)
+    backend = _BACKENDS.setdefault(device, factory(device))
     if backend.runs_kernels:
         while _WAITING:
             _WAITING.pop()()
     return backend
+
+
+def forget_backends(device_type: str) -> None:
+    """Let ``get_backend`` make the backends of ``device_type`` anew, after another factory was registered. Tensors keep the old ones."""
+    for device in [d for d in _BACKENDS if d.type == device_type]:
+        del _BACKENDS[device]
 
 
 def when_kernels(load: Callable[[], object]) -> None:

@@ -140,11 +140,11 @@ def test_bad_input_is_one_line(capsys, words, message):
 
 @pytest.mark.parametrize("what", ["conv", "model"])
 def test_without_a_gpu_one_message(capsys, monkeypatch, what):
-    from scratchvgg.array.backend import get_backend
+    from scratchvgg.array.backend import forget_backends
     from scratchvgg.cuda import driver
 
     monkeypatch.setattr(driver, "probe", lambda: driver.Probe(None, 0, "CuPy is not installed"))
-    get_backend.cache_clear()
+    forget_backends("cuda")
     status, out, err = call(capsys, what, "--device", "cuda", "--against", "torch")
     assert (status, out) == (2, "") and "'cuda:0' is not available" in err and err.count("\n") == 1
 

@@ -121,7 +121,7 @@ def test_killed_in_the_middle(tmp_path, number):
     end, pid = time.monotonic() + 60, None
     while pid is None and time.monotonic() < end:
         time.sleep(0.2)
-        if (tmp_path / "report.json").exists():
+        if (tmp_path / "report.md").exists():  # written after report.json
             pid = read(tmp_path)[0]["sections"].get("spawns", {}).get("pid")
     assert pid is not None and not _gone(pid)
     os.kill(process.pid, number)

@@ -50,7 +50,7 @@ def rehearsal(gpus: int = 1):
     probe, allocator = driver.probe, memory._allocator
     driver.probe, memory._allocator = lambda: driver.Probe(cupy, gpus, ""), None
     registry.register_backend("cuda", RehearsalBackend, lambda: True)
-    registry.get_backend.cache_clear()
+    registry.forget_backends("cuda")
     waits.clear()
     try:
         with np.errstate(all="ignore"):
@@ -58,5 +58,5 @@ def rehearsal(gpus: int = 1):
     finally:
         driver.probe, memory._allocator = probe, allocator
         registry.register_backend("cuda", factory, available)
-        registry.get_backend.cache_clear()
+        registry.forget_backends("cuda")
         state.device, state.forbidden, state.recording, current.cuda = 0, None, False, 0
