@@ -8,6 +8,7 @@ import pytest
 import scratchvgg as sv
 from scratchvgg import models, nn
 from tests.closeness import assert_close64
+from tests.torchvision_reference import torchvision
 
 from . import reference
 
@@ -65,23 +66,9 @@ def test_twelve_nets_are_listed():
     assert set(models.cfgs) == {"A", "A-LRN", "B", "C", "D", "E"} == set(reference.TABLE)
 
 
-def _torchvision(torch):
-    held = []
-    for operator in ("nms", "qnms"):  # its compiled part may be missing; the models do without
-        try:
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(f"{operator}(Tensor d, Tensor s, float t) -> Tensor")
-            held.append(library)
-        except RuntimeError:
-            continue
-    module = pytest.importorskip("torchvision", exc_type=ImportError).models
-    module.kept_alive = held
-    return module
-
-
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_state_dict_and_repr_equal_torchvisions(name, torch):
-    zoo = _torchvision(torch)
+    zoo = torchvision().models
     with torch.device("meta"):
         theirs = getattr(zoo, name)(init_weights=False)
     ours = build(name)
@@ -90,7 +77,7 @@ def test_state_dict_and_repr_equal_torchvisions(name, torch):
 
 
 def test_cfgs_equal_torchvisions(torch):
-    zoo = _torchvision(torch)
+    zoo = torchvision().models
     for key, cfg in zoo.vgg.cfgs.items():
         assert models.cfgs[key] == cfg
         for batch_norm in (False, True):
