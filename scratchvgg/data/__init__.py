@@ -7,11 +7,13 @@ from .dataset import ArrayDataset, Dataset, Subset, TensorDataset
 from .device_augment import DeviceAugmentation, DeviceLoader
 from .errors import DataError
 from .folder import ImageFolder, read_image
+from .images import read_picture
 from .loader import DataLoader
+from .presets import IMAGENET_MEAN, IMAGENET_STD, ImageClassification
 from .registry import dataset_names, open_dataset, register_dataset
 from .sample import SampleShapes
 
 __all__ = [
-    "CIFAR10", "CIFAR100", "ArrayDataset", "BatchInfo", "DataError", "DataLoader", "Dataset", "DeviceAugmentation", "DeviceLoader", "ImageFolder",
-    "SampleShapes", "Subset", "TensorDataset", "dataset_names", "open_dataset", "read_image", "register_dataset", "transforms",
+    "CIFAR10", "CIFAR100", "ArrayDataset", "BatchInfo", "DataError", "DataLoader", "Dataset", "DeviceAugmentation", "DeviceLoader",
+    "IMAGENET_MEAN", "IMAGENET_STD", "ImageClassification", "ImageFolder", "SampleShapes", "Subset", "TensorDataset", "dataset_names", "open_dataset", "read_image", "read_picture", "register_dataset", "transforms",
 ]

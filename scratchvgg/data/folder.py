@@ -10,8 +10,8 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import DataError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+from .images import EXTENSIONS, check_scaled, read_picture, to_array
+from .presets import IMAGENET_MEAN, IMAGENET_STD
 
 
 class ImageFolder(Dataset):
@@ -33,8 +33,8 @@ class ImageFolder(Dataset):
     """
 
     name = "folder"
-    mean = (0.485, 0.456, 0.406)
-    std = (0.229, 0.224, 0.225)
+    mean = IMAGENET_MEAN
+    std = IMAGENET_STD
 
     def __init__(self, root, size: int | tuple[int, int] | None = None, transform: Callable | None = None):
         self.root, self.size, self.transform = Path(root), _pair(size), transform
@@ -73,38 +73,19 @@ def read_image(path, size: int | tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         DataError: naming the file, if it is missing, not a picture, cut short, or absurdly large.
     """
-    image_module, turned = _pillow()
-    try:
-        with image_module.open(path) as picture:
-            picture = turned(picture)
-            if picture.mode.startswith("I"):  # 16 or 32 bits of grey: keep the upper eight of sixteen
-                picture = image_module.fromarray((np.clip(np.asarray(picture, np.int64), 0, 65535) >> 8).astype(np.uint8))
-            elif picture.mode == "P":
-                picture = picture.convert("RGBA")
-            picture = picture.convert("RGB")
-            if size is not None:
-                picture = _fit(picture, *_pair(size), image_module.Resampling.BILINEAR)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
-        raise DataError(f"{path}: it cannot be read as a picture ({error})") from None
-    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+    picture = read_picture(path)
+    return to_array(picture if size is None else _fit(picture, *_pair(size), path))
 
 
-def _pillow():
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise ImportError("reading pictures needs Pillow: pip install 'scratchvgg[images]'") from None
-    return Image, ImageOps.exif_transpose
-
-
-def _fit(picture, height: int, width: int, resample):
+def _fit(picture, height: int, width: int, name):
     """Scale to cover height × width, cut the centre."""
+    from PIL.Image import Resampling
+
     scale = max(width / picture.width, height / picture.height)
     wide, high = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    check_scaled(picture.size, (wide, high), name)
     left, top = (wide - width) // 2, (high - height) // 2
-    return picture.resize((wide, high), resample).crop((left, top, left + width, top + height))
+    return picture.resize((wide, high), Resampling.BILINEAR).crop((left, top, left + width, top + height))
 
 
 def _pair(size) -> tuple[int, int] | None:
