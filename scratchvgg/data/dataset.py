@@ -8,6 +8,7 @@ import numpy as np
 
 from ..array import get_default_dtype
 from ..autograd import Tensor
+from .batch_info import BatchInfo
 
 
 class Dataset:
@@ -105,8 +106,11 @@ class Subset(Dataset):
         return read_batch(self.dataset, self.indices[indices])
 
 
-def read_batch(dataset, indices: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Items of any data set as stacked arrays: by its own ``batch``, or item by item."""
+def read_batch(dataset, indices: np.ndarray, info: BatchInfo | None = None) -> tuple[np.ndarray, ...]:
+    """Items of any data set as stacked arrays: by its own ``batch``, or item by item. With ``info``, a data set that draws its items at random
+    is asked for ``random_batch(indices, info)``."""
+    if info is not None and hasattr(dataset, "random_batch"):
+        return dataset.random_batch(indices, info)
     if hasattr(dataset, "batch"):
         return dataset.batch(indices)
     return collate([dataset[int(index)] for index in indices])

@@ -24,7 +24,8 @@ class DataLoader:
     """Iterates over a data set in batches of Tensors.
 
     Args:
-        dataset: anything with a length and items by index; its ``batch(indices)`` is used where it has one.
+        dataset: anything with a length and items by index; its ``batch(indices)`` is used where it has one, and before that its
+            ``random_batch(indices, info)``, which draws from the batch's own generator.
         batch_size: items in a batch; the last may have fewer.
         shuffle: a new order every epoch, else the data set's own.
         seed: of order and augmentation; by default drawn from ``generator``, or from the library's default generator.
@@ -96,9 +97,10 @@ class DataLoader:
 
         def make(number: int) -> tuple[np.ndarray, ...]:
             indices = order[number * size : (number + 1) * size]
-            first, *others = read_batch(self.dataset, indices)
+            info = BatchInfo.of(seed, epoch, number, indices)
+            first, *others = read_batch(self.dataset, indices, info)
             if self.transform is not None:
-                first = self.transform(first, BatchInfo.of(seed, epoch, number, indices))
+                first = self.transform(first, info)
             if self.dtype is not None:
                 first = first.astype(self.dtype.numpy, copy=False)
             return first, *others

@@ -9,7 +9,7 @@ N images, C channels, H W their size, c the cropped size, p padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -261,3 +261,66 @@ class ToFloat(_Transform):
         out = np.empty((n, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         np.divide(images, np.float32(255), out=out)
         return out
+
+
+class RGBShift(_Transform):
+    """Add to all pixels of an image one random colour: Σ αᵢ λᵢ pᵢ with αᵢ ~ N(0, ``amount``), drawn once an image.
+
+    λᵢ and pᵢ are eigenvalues and eigenvectors of the covariance of the training set's RGB values (:func:`rgb_components`), so the shift goes
+    where the colours of natural pictures vary: mostly along brightness. A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with
+    deep convolutional neural networks", NIPS 2012, section 4.1; amount 0.1 there. This one works on normalised float32 images, behind
+    :class:`Normalize`: nothing is rounded or cut off.
+
+    Args:
+        eigenvalues: (3,), of colours in 0…1.
+        eigenvectors: (3, 3), one a column.
+        std: what :class:`Normalize` divides by.
+        amount: standard deviation of α.
+
+    Raises:
+        ValueError: for arrays of another shape, or a negative amount.
+    """
+
+    def __init__(self, eigenvalues, eigenvectors, std: Sequence[float], amount: float = 0.1):
+        self.eigenvalues, self.eigenvectors = np.asarray(eigenvalues, np.float64), np.asarray(eigenvectors, np.float64)
+        self.std, self.amount = tuple(map(float, std)), float(amount)
+        if self.eigenvalues.shape != (3,) or self.eigenvectors.shape != (3, 3) or len(self.std) != 3:
+            raise ValueError(f"RGBShift: expected eigenvalues (3,), eigenvectors (3, 3) and three numbers std, got "
+                             f"{self.eigenvalues.shape}, {self.eigenvectors.shape} and {len(self.std)}")
+        if not self.amount >= 0:
+            raise ValueError(f"RGBShift: amount must be 0 or more, got {amount!r}")
+
+    def __call__(self, images, info=None):
+        if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4 or images.shape[1] != 3:
+            raise TypeError(f"RGBShift: expected normalised float32 images (N, 3, H, W), got {getattr(images, 'dtype', type(images).__name__)} "
+                            f"of shape {np.shape(images)}")
+        draws = _generator(info).normal((len(images), 3)).astype(np.float64) * self.amount  # α
+        # a sum written out: the same bits whatever the BLAS
+        colours = sum((draws[:, i, None] * self.eigenvalues[i]) * self.eigenvectors[:, i] for i in range(3)) / np.asarray(self.std)
+        return images + colours.astype(np.float32)[:, :, None, None]
+
+
+def rgb_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of the colours of uint8 images: (eigenvalues (3,), eigenvectors (3, 3), one a column), float64, largest first.
+
+    They are those of the covariance of RGB values in 0…1. The sums are exact integers, so the order of the images does not matter; the sign of
+    a vector is chosen so that its components sum up to 0 or more.
+
+    Args:
+        batches: uint8 arrays (N, 3, H, W).
+
+    Raises:
+        ValueError: without a pixel. TypeError: for other arrays.
+    """
+    count, total, products = 0, np.zeros(3, np.int64), np.zeros((3, 3), np.int64)
+    for images in batches:
+        colours = _check(images, "rgb_components").transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
+        count += colours.shape[1]
+        total += colours.sum(1).astype(np.int64)  # float64 sums of integers below 2⁵³ are exact
+        products += np.array([[np.dot(a, b) for b in colours] for a in colours]).astype(np.int64)
+    if not count:
+        raise ValueError("rgb_components: expected at least one image, got none")
+    mean = total / count
+    values, vectors = np.linalg.eigh((products / count - np.outer(mean, mean)) / 255.0**2)
+    vectors = vectors * np.where(vectors.sum(0) < 0, -1.0, 1.0)
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
