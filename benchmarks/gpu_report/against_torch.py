@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 import scratchvgg as sv
 from scratchvgg import conv
 from scratchvgg.array import as_dtype
+from scratchvgg.bench import device_model, gpu_sides
+from scratchvgg.bench.model import Row
 from scratchvgg.bench.problems import Layer, build_net, layers_of
 from scratchvgg.cuda.example_arrays import random_array
 
@@ -49,7 +50,8 @@ def _convolution(torch, kept, keep, args, layer, which, precision):
         return
     free(torch)
     mine, theirs = operands(torch, backend(), g, dtype)
-    sides = {"ours": our_call(backend(), algorithm, g, which, *mine)}
+    x, w, dy = mine
+    sides = {"ours": gpu_sides.our_convolution(backend(), algorithm, g, which, x, w, None, dy)}
     if torch:
         sides["cudnn"] = torch_call(torch, g, which, *theirs, precision)
     timed = clock(args, sides, 0.1)
@@ -73,34 +75,18 @@ def operands(torch, gpu, problem, dtype, seed=0):
     for shape, scale in ((problem.x_shape, 1.0), (problem.w_shape, (2 / (problem.K * problem.R * problem.S)) ** 0.5), (problem.y_shape, 1.0)):
         n, c, h, w = shape
         made.append(random_array(gpu, rng, (n, h, w, c), dtype, scale).transpose(0, 3, 1, 2))
-    return made, [as_torch(torch, a) for a in made] if torch else [None] * 3
-
-
-def as_torch(torch, array):
-    """The same memory as a tensor of torch."""
-    return torch.from_dlpack(sv.Tensor.wrap(backend(), array))
+    return made, [gpu_sides.share(torch, gpu, a) for a in made] if torch else [None] * 3
 
 
 def torch_call(torch, problem, which, x, w, dy, precision):
     """A call of PyTorch's convolution; TF32 is allowed for it if that is the precision, and for nothing else."""
-    (top, _), (left, _) = problem.padding
-    settings, mask = (problem.stride, (top, left), problem.dilation), [which == "grad_input", which == "grad_weight", False]
+    call = gpu_sides.torch_convolution(torch, problem, which, x, w, None, dy)
 
-    def call():
+    def run():
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        with torch.inference_mode():
-            if which == "forward":
-                return torch.nn.functional.conv2d(x, w, None, *settings)
-            return torch.ops.aten.convolution_backward(dy, x, w, None, *settings, False, [0, 0], problem.groups, mask)[mask.index(True)]
+        return call()
 
-    return call
-
-
-def our_call(gpu, algorithm, problem, which, x, w, dy):
-    """A call of our algorithm."""
-    if which == "forward":
-        return lambda: algorithm.forward(gpu, problem, x, w)
-    return lambda: algorithm.grad_input(gpu, problem, dy, w) if which == "grad_input" else algorithm.grad_weight(gpu, problem, dy, x)
+    return run
 
 
 def errors(torch, problem, which, sides, tensors) -> dict:
@@ -115,7 +101,7 @@ def errors(torch, problem, which, sides, tensors) -> dict:
     scale, results = truth.square().mean().sqrt(), {}
     for side, name in (("ours", "error"), ("cudnn", "cudnn_error")):
         result = sides[side]()
-        result = result if isinstance(result, torch.Tensor) else as_torch(torch, result)
+        result = result if isinstance(result, torch.Tensor) else gpu_sides.share(torch, backend(), result)
         result = result if which == "grad_weight" else result[: few.N]
         results[name] = float((result.double() - truth).square().mean().sqrt() / scale)
     return results
@@ -137,57 +123,22 @@ def nets(kept, keep, args):
     t = sv.zeros(batch, dtype=sv.int64, device="cuda")
 
     def measure(mode, precision):
-        training, cast = mode == "training", precision != "float32"
-        net.train(training)
+        row = Row(spec, mode, batch, size)
+        net.train(mode == "train")
         free(torch, everything=True)
-        calls = {"ours": functools.partial(step_of(sv, net, training, cast), x, t)}
+        calls = {"ours": device_model.our_step(net, row, x, t, precision)}
         if torch:
-            other.train(training)
-            theirs = torch.from_dlpack(x), torch.from_dlpack(t)
-            calls["torch"] = functools.partial(step_of(torch, other, training, cast), *theirs)
-        calls["ours, CUDA graph"] = graphed(calls["ours"])
+            other.train(mode == "train")
+            calls["torch"] = device_model.torch_step(torch, other, row, torch.from_dlpack(x), torch.from_dlpack(t), precision)
+        calls["ours, CUDA graph"] = device_model.recorded(calls["ours"])
         timed = clock(args, calls, 1.0, flush=0)
-        row = {"net": spec, "mode": mode, "precision": precision, "batch": batch, "size": size, "ratios": {},
+        entry = {"net": spec, "mode": mode, "precision": precision, "batch": batch, "size": size, "ratios": {},
                "times": {name: timing.summary() for name, timing in timed.items()}}
         if torch:
-            row["ratios"] = {name: timed.ratio("torch", name) for name in calls if name != "torch"}
+            entry["ratios"] = {name: timed.ratio("torch", name) for name in calls if name != "torch"}
             torch.cuda.synchronize()
-        keep(rows=[*kept.get("rows", []), row])
+        keep(rows=[*kept.get("rows", []), entry])
 
     with clocks_noted(kept, keep):
         each(kept, keep, ((f"{mode} {precision}", f"{spec}, {mode}, {precision}", functools.partial(measure, mode, precision))
-                          for mode in ("inference", "training") for precision in ("float32", "bfloat16")))
-
-
-def step_of(library, net, training, cast):
-    """Inference, or a step of SGD with momentum, by scratchvgg or by torch: the same lines."""
-    optimizer = library.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4) if training else None
-
-    def region():
-        return library.autocast("cuda", dtype=library.bfloat16) if cast else contextlib.nullcontext()
-
-    def infer(x, t):
-        with library.no_grad(), region():
-            return net(x)
-
-    def train(x, t):
-        with region():
-            loss = library.nn.functional.cross_entropy(net(x), t)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return train if training else infer
-
-
-def graphed(call):
-    """The call, recorded as a CUDA graph on a stream of its own, where it was warmed up."""
-    stream, graph = sv.cuda.Stream(), sv.cuda.CUDAGraph()
-    stream.wait_stream(sv.cuda.current_stream())
-    with sv.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    sv.cuda.synchronize()
-    with sv.cuda.graph(graph, stream=stream):
-        call()
-    return graph.replay
+                          for mode in ("inference", "train") for precision in ("float32", "bfloat16")))

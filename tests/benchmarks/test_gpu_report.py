@@ -20,8 +20,9 @@ from benchmarks.gpu_report.render import markdown, number
 from benchmarks.gpu_report.sections import SECTIONS
 from scratchvgg import conv
 from scratchvgg.array import Device, get_backend
-from scratchvgg.bench import torch_side
+from scratchvgg.bench import device_model, gpu_sides, torch_side
 from scratchvgg.bench.cuda_timing import time_calls
+from scratchvgg.bench.model import Row
 from scratchvgg.bench.problems import build_net
 from scratchvgg.cuda import driver
 from tests.cuda.rehearsal.stage import rehearsal
@@ -218,7 +219,8 @@ def test_both_sides_of_a_convolution_are_the_same_pass(torch, monkeypatch, which
     mine, theirs = against_torch.operands(torch, cpu, problem, "float32")
     assert mine[0].shape == problem.x_shape and mine[0].transpose(0, 2, 3, 1).flags.c_contiguous, "channels last"
     assert theirs[0].data_ptr() == cpu.address(mine[0]), "the same memory"
-    sides = {"ours": against_torch.our_call(cpu, conv.algorithms()["im2col"], problem, which, *mine),
+    x, w, dy = mine
+    sides = {"ours": gpu_sides.our_convolution(cpu, conv.algorithms()["im2col"], problem, which, x, w, None, dy),
              "cudnn": against_torch.torch_call(torch, problem, which, *theirs, "float32")}
     errors = against_torch.errors(torch, problem, which, sides, theirs)
     assert 0 < errors["error"] < 1e-6 and 0 < errors["cudnn_error"] < 1e-6
@@ -243,14 +245,17 @@ def test_both_sides_of_a_step_are_the_same_step(torch):
     other = torch_side.twin(net, layout="channels_last")
     x, t = sv.randn(4, 3, 8, 8), sv.zeros(4, dtype=sv.int64)
     theirs = torch.from_dlpack(x), torch.from_dlpack(t)
+    row = Row("small_vgg:widths=[4,'M',8]", "train", 4, 8)
     before = {name: tensor.detach().numpy().copy() for name, tensor in net.state_dict().items()}
-    for _ in range(2):
-        against_torch.step_of(sv, net, True, False)(x, t)
-        against_torch.step_of(torch, other, True, False)(*theirs)
+    steps = device_model.our_step(net, row, x, t, "float32"), device_model.torch_step(torch, other, row, *theirs, "float32")
+    for step in steps * 2:
+        step()
     ours = {name: tensor.detach().numpy() for name, tensor in net.state_dict().items()}
     assert all(np.allclose(ours[name], tensor.detach().numpy(), atol=1e-5) for name, tensor in other.state_dict().items())
     assert all(not np.array_equal(ours[name], value) for name, value in before.items() if name.endswith("weight"))
-    logits = against_torch.step_of(sv, net.eval(), False, False)(x, t), against_torch.step_of(torch, other.eval(), False, False)(*theirs)
+    row = replace(row, mode="inference")
+    logits = (device_model.our_step(net.eval(), row, x, t, "float32")(),
+              device_model.torch_step(torch, other.eval(), row, *theirs, "float32")())
     assert np.allclose(logits[0].numpy(), logits[1].numpy(), atol=1e-5) and not logits[0].requires_grad
 
 
@@ -300,7 +305,7 @@ def test_goals_are_compared_with_what_was_measured():
 
 def test_rendering():
     broken = convolution(tflops=math.nan, seconds=math.nan, share=None, spread=math.nan, ratio=[math.nan] * 3, error=None)
-    nets = {"net": "vgg16", "mode": "training", "batch": 64, "size": 224, "precision": "bfloat16",
+    nets = {"net": "vgg16", "mode": "train", "batch": 64, "size": 224, "precision": "bfloat16",
             "times": {"ours": {"seconds": 0.032}, "torch": {"seconds": 0.016}}, "ratios": {"ours": [0.5, 0.5, 0.5]}}
     convolutions = {"rows": [convolution(), broken], "torch": "2.11.0+cu130", "cudnn": 91300,
                     "clocks": {"before": {"clocks.sm": "1980 MHz"}, "after": None}}
@@ -310,7 +315,7 @@ def test_rendering():
     assert "nan" not in said and "None" not in said
     assert "| conv4_2 ×2 | forward | float32 / float32 | implicit_gemm | 5000 | 1 | 45 | 60 | 1.0e-07 | 4000 | 2.0e-07 | 0.80 |" in said
     assert "PyTorch's time / our time: above 1, ours is the faster" in said and "cuDNN/ours" in said and "cuDNN 91300" in said
-    assert "| vgg16 | training | 64 | 224 | bfloat16 | ours | 32.00 | 2,000 | 0.50 |" in said and "| torch | 16.00 | 4,000 | – |" in said
+    assert "| vgg16 | train | 64 | 224 | bfloat16 | ours | 32.00 | 2,000 | 0.50 |" in said and "| torch | 16.00 | 4,000 | – |" in said
     assert "- before: clocks.sm 1980 MHz" in said and "- WRONG: exit status 1" in said and "4.10 TB/s" in said and "790 TFLOP/s" in said
 
 
