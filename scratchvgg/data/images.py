@@ -6,7 +6,9 @@ H, W: height and width in pixels. Pillow's own size is (W, H), the sizes of crop
 from __future__ import annotations
 
 import os
+import re
 import stat
+from pathlib import Path
 
 import numpy as np
 
@@ -141,6 +143,26 @@ def to_picture(array: np.ndarray):
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"array: expected uint8 (3, H, W), got {got}")
     return _pillow().fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def list_pictures(folder) -> list[str]:
+    """The picture files (by :data:`EXTENSIONS`) in a folder and its subfolders, in natural order: ``2.png`` before ``10.png``.
+
+    Raises:
+        DataError: if the folder, or one in it, cannot be read.
+    """
+    def refuse(error: OSError):
+        raise DataError(f"{error.filename}: {error.strerror}") from None
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = (name for name in folders if not name.startswith("."))
+        found += [os.path.join(place, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+    return sorted(found, key=lambda path: ([_natural(part) for part in Path(path).parts], path))
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _pillow():
