@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, namedtuple
 
 from ..autograd import Size, Tensor, as_tensor
+from ..weights import layouts
 from .parameter import Parameter
 
 
@@ -27,11 +28,17 @@ def collect(module, destination=None, prefix: str = "", keep_vars: bool = False)
 
 
 def load(module, state_dict, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
-    """Copy ``state_dict`` into ``module``; nothing is copied if anything is wrong. See :meth:`Module.load_state_dict`."""
+    """Copy ``state_dict`` into ``module``; nothing is copied if anything is wrong. See :meth:`Module.load_state_dict`.
+
+    Names are taken as they are. Only where they do not fit (with ``strict=False``: where none does) is the dict read as what a file of
+    another kind holds: wrapped, prefixed, in timm's or Keras' layout (:mod:`scratchvgg.weights.layouts`).
+    """
     if not hasattr(state_dict, "keys"):
         raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+    entries = list(_entries(module, ""))
+    state_dict, note = _read_for(entries, state_dict, strict)
     missing, problems, pairs, known = [], [], [], set()
-    for key, owner, name in _entries(module, ""):
+    for key, owner, name in entries:
         known.add(key)
         if key not in state_dict:
             if name not in owner._may_be_missing:
@@ -58,7 +65,7 @@ def load(module, state_dict, strict: bool = True, assign: bool = False) -> Incom
     if strict and missing:
         problems.insert(0, f"Missing key(s) in state_dict: {_quoted(missing)}. ")
     if problems:
-        raise RuntimeError(f"Error(s) in loading state_dict for {type(module).__name__}:\n\t" + "\n\t".join(problems))
+        raise RuntimeError(f"Error(s) in loading state_dict for {type(module).__name__}:\n\t" + "\n\t".join(problems + note))
     for owner, name, mine, value in pairs:
         if assign:
             setattr(owner, name, Parameter(value, mine.requires_grad) if isinstance(mine, Parameter) else value.detach())
@@ -67,6 +74,20 @@ def load(module, state_dict, strict: bool = True, assign: bool = False) -> Incom
                 mine.array[...] = mine.backend.asarray(value.array if value.backend.xp is mine.backend.xp else value.backend.to_numpy(value.array))
             mine.version.value += 1
     return IncompatibleKeys(missing, unexpected)
+
+
+def _read_for(entries, state_dict, strict):
+    """(the dict in the reading that fits these entries best, lines that say how it was read)."""
+    known = {key: name in owner._may_be_missing for key, owner, name in entries}
+    if strict and all(key in state_dict or optional for key, optional in known.items()) and all(key in known for key in state_dict):
+        return state_dict, []
+    if not strict and any(key in state_dict for key in known):
+        return state_dict, []
+    adapted = layouts.adapt(state_dict, {key: tuple(getattr(owner, name).shape) for key, owner, name in entries})
+    about = layouts.describe(state_dict)
+    if adapted is None:
+        return state_dict, [f"What was given looks like this: {about}."] if about not in ("", "layout 'torchvision'") else []
+    return adapted, [f"The state dict was read so: {about}."]
 
 
 def _entries(module, prefix):
