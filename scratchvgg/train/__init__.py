@@ -1,6 +1,6 @@
 """Floor 8: recipes, the training loop, checkpoints."""
 
-from . import checkpoint
+from . import checkpoint, from_net_a
 from .checkpoint import load_model
 from .errors import NonFiniteError, RunError
 from .loop import Outcome, Trainer
@@ -9,5 +9,5 @@ from .run_folder import RunFolder, check_free, create, open_existing
 
 __all__ = [
     "NonFiniteError", "Outcome", "Recipe", "RecipeError", "RunError", "RunFolder", "Trainer", "check_free", "checkpoint", "create",
-    "load_model", "open_existing",
+    "from_net_a", "load_model", "open_existing",
 ]

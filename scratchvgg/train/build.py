@@ -8,34 +8,56 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import conv, data, models, optim
+from .. import conv, data, models, nn, optim
 from ..array import Device, Generator, get_backend
 from ..data import transforms
+from ..data.dataset import read_batch
+from ..data.scale_jitter import CenterCrops, ScaleJitter
 from ..nn.normalization import BatchNorm1d, BatchNorm2d
 from .recipe import Recipe, RecipeError, did_you_mean
 
 WHITENING_IMAGES = 5000
+COLOUR_IMAGES = 10_000  # that the components of RGB are measured on
 RESIDENT = 8 << 30  # bytes of images that a device takes in
 
 
 def datasets(recipe: Recipe):
-    """(training set, test set), cut to the recipe's sizes.
+    """(training set, test set), cut to the recipe's sizes; with ``crop``, windows of pictures at the recipe's scales.
 
     Raises:
-        RecipeError: for an unknown data set. DataError: if files are missing or damaged.
+        RecipeError: for an unknown data set, or scales that the crop does not fit. DataError: if files are missing or damaged.
     """
     if recipe.data not in data.dataset_names():
         raise RecipeError(f"data: unknown data set {recipe.data!r}{did_you_mean(recipe.data, data.dataset_names())} "
                           f"(there are {', '.join(data.dataset_names())})")
-    return _dataset(recipe, True, recipe.train_size), _dataset(recipe, False, recipe.test_size)
+    training, test = _dataset(recipe, True, recipe.train_size), _dataset(recipe, False, recipe.test_size)
+    if recipe.crop is None:
+        return training, test
+    (least, most), memory = scales(recipe), recipe.cache_mb << 20
+    return ScaleJitter(training, recipe.crop, least, most, memory), CenterCrops(test, recipe.crop, (least + most) // 2, memory=memory)
+
+
+def scales(recipe: Recipe) -> tuple[int, int]:
+    """(Smin, Smax) of a recipe with ``crop``. Q, the scale of its tests, lies in the middle: Q = S for a fixed scale (paper, section 4.1).
+
+    Raises:
+        RecipeError: unless crop ≤ Smin ≤ Smax.
+    """
+    least = recipe.scale_min or recipe.crop * 8 // 7
+    most = recipe.scale_max or least
+    if not recipe.crop <= least <= most:
+        raise RecipeError(f"scale_min, scale_max: expected crop ≤ scale_min ≤ scale_max, got crop {recipe.crop}, scales {least} to {most}")
+    return least, most
 
 
 def _dataset(recipe, train, size):
+    if recipe.crop is None and (recipe.scale_min or recipe.scale_max):
+        raise RecipeError("scale_min, scale_max: they are the scales of the pictures that windows are cut from, and need crop, the windows' side")
     options = {}
     if recipe.data == "sample" and size is not None:
         options["size"] = size  # draw no more than needed
     if recipe.data == "folder":
-        options["size"] = recipe.image_size
+        options["size"] = recipe.image_size if recipe.crop is None else None
     dataset = data.open_dataset(recipe.data, recipe.root, train, recipe.download, **options)
     if size is not None and size < len(dataset):
         every = np.arange(len(dataset))  # folders are sorted by class: a part of one is drawn at random
@@ -53,28 +75,44 @@ AUGMENTATIONS: dict[str, Callable[[float | None, int], Callable]] = {
 }
 
 
+def _rgb_shift(amount, dataset):
+    chosen = Generator(0).permutation(len(dataset))[:COLOUR_IMAGES]
+    parts = np.array_split(chosen, -(-len(chosen) // 500))
+    components = transforms.rgb_components(read_batch(dataset, part)[0] for part in parts)
+    return transforms.RGBShift(*components, dataset.std, 0.1 if amount is None else amount)
+
+
+NORMALIZED_AUGMENTATIONS: dict[str, Callable[[float | None, object], Callable]] = {"rgb_shift": _rgb_shift}
+"""Those that come behind the normalisation, wherever the recipe names them: they change colours by fractions of a level."""
+
+
 def augmentation(recipe: Recipe, dataset) -> Callable:
     """The transform of training batches: the recipe's changes in order, then normalisation.
 
     Raises:
         RecipeError: for an unknown name or an amount that is no number.
     """
-    side, steps = image_shape(dataset)[-1], []
+    side, before, after = image_shape(dataset)[-1], [], []
+    known = [*AUGMENTATIONS, *NORMALIZED_AUGMENTATIONS]
     for entry in recipe.augmentation:
-        name, colon, amount = entry.partition(":")
-        if name not in AUGMENTATIONS:
-            raise RecipeError(f"augmentation: unknown change {name!r}{did_you_mean(name, AUGMENTATIONS)} (there are {', '.join(AUGMENTATIONS)})")
+        name, colon, text = entry.partition(":")
+        if name not in known:
+            raise RecipeError(f"augmentation: unknown change {name!r}{did_you_mean(name, known)} (there are {', '.join(known)})")
         try:
-            steps.append(AUGMENTATIONS[name](float(amount) if colon else None, side))
+            amount = float(text) if colon else None
+            if name in AUGMENTATIONS:
+                before.append(AUGMENTATIONS[name](amount, side))
+            else:
+                after.append(NORMALIZED_AUGMENTATIONS[name](amount, dataset))
         except ValueError as error:
             raise RecipeError(f"augmentation: {entry!r}: {error}") from None
-    return transforms.Compose([*steps, transforms.Normalize(dataset.mean, dataset.std)])
+    return transforms.Compose([*before, transforms.Normalize(dataset.mean, dataset.std), *after])
 
 
 def loader(backend, dataset, batch_size: int, **options) -> data.DataLoader:
     """A loader of batches for a device: the same batches everywhere. If the device runs kernels, the data set lies there as bytes and the
-    kernels augment it, unless it is larger than :data:`RESIDENT` or the transform is one that only the CPU has."""
-    if backend.runs_kernels and math.prod(image_shape(dataset)) * len(dataset) <= RESIDENT:
+    kernels augment it, unless it is larger than :data:`RESIDENT`, draws its items, or the transform is one that only the CPU has."""
+    if backend.runs_kernels and not hasattr(dataset, "random_batch") and math.prod(image_shape(dataset)) * len(dataset) <= RESIDENT:
         with contextlib.suppress(ValueError):
             return data.DeviceLoader(dataset, batch_size, device=backend.device, **options)
     return data.DataLoader(dataset, batch_size, **options)
@@ -98,6 +136,17 @@ def model(recipe: Recipe, classes: int):
         return models.get_model(recipe.model, **{"num_classes": classes, **recipe.model_options})
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model_options of {recipe.model}: {error}") from error
+
+
+def initialize(recipe: Recipe, net) -> None:
+    """Draw all weights of convolutions and linear layers from N(0, ``init_std``²), biases 0, if the recipe says so (paper, section 3.1)."""
+    if recipe.init_std is None:
+        return
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.normal_(layer.weight, 0.0, recipe.init_std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def convolutions(recipe: Recipe):

@@ -13,16 +13,15 @@ from ..data import transforms
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import EMA
-from ..optim.lr_scheduler import LambdaLR
-from . import build, checkpoint, curves, diagnose, machine, metrics, precision, schedules
+from . import build, checkpoint, curves, diagnose, from_net_a, machine, metrics, precision, schedules
 from .algorithms import PinnedAlgorithms
 from .errors import NonFiniteError, RunError
 from .graphed import GraphedStep
 from .interrupt import Interrupt
 from .meter import Meter, mean
 from .progress import Rate, clock, reporter
-from .recipe import Recipe
-from .run_folder import RunFolder
+from .recipe import Recipe, RecipeError
+from .run_folder import RunFolder, create, open_existing
 
 
 @dataclass
@@ -55,18 +54,20 @@ class Trainer:
     Args:
         recipe: what to do.
         plain: plain lines even in a terminal.
+        datasets: (training set, test set) that are open already, of the same recipe.
 
     Raises:
         RecipeError: if the recipe asks for what there is not, such as a device. DataError: if data are missing or damaged.
     """
 
-    def __init__(self, recipe: Recipe, plain: bool = False):
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, plain: bool = False, datasets: tuple | None = None):
+        self.recipe, self._plain = recipe, plain
+        self._net_a = from_net_a.recipe_of(recipe) if recipe.init_from == "A" else None
         if recipe.threads is not None:
             set_num_threads(recipe.threads)
         build.convolutions(recipe)
         self.backend = build.backend(recipe)
-        self.train_set, self.test_set = build.datasets(recipe)
+        self.train_set, self.test_set = datasets or build.datasets(recipe)
         self.loader = build.loader(
             self.backend, self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
             transform=build.augmentation(recipe, self.train_set),
@@ -76,10 +77,11 @@ class Trainer:
         self.total_steps = recipe.epochs * len(self.loader)
         manual_seed(recipe.seed)
         self.model = build.model(recipe, len(self.train_set.classes))
+        build.initialize(recipe, self.model)
         build.whiten(recipe, self.model, self.train_set)
         self.model.to(self.backend.device)
         self.optimizer = build.optimizer(recipe, self.model)
-        self.schedule = LambdaLR(self.optimizer, schedules.factor(recipe, self.total_steps))
+        self.schedule = schedules.course(recipe, self.optimizer, self.total_steps)
         self.average = build.average(recipe, self.model, self.total_steps)
         self.scaler = precision.scaler(recipe.precision, self.backend.device)
         self._graphed = GraphedStep(lambda x, t: self._update(self._forward(x, t)), self.optimizer) if recipe.cuda_graph else None
@@ -104,17 +106,46 @@ class Trainer:
         """
         self.folder = folder
         with folder.locked():
-            message = self._restore()
+            origin = self._begin_from_another()
+            if isinstance(origin, Outcome):
+                return origin
+            message = "\n".join(filter(None, (self._restore(), origin)))
             with contextlib.closing(self.log), self.report, build.convolutions(self.recipe), self.algorithms, Interrupt() as self._interrupt:
                 self.report.message(message)
                 try:
-                    while self.epoch < self.recipe.epochs:
+                    while not self.finished:
                         self._train_epoch()
                         self._end_epoch()
                 except _Stop:
                     self.save()
-        stop = self._interrupt.signal if self.epoch < self.recipe.epochs else None
+        stop = None if self.finished else self._interrupt.signal
         return Outcome(stop is None, self.accuracy, self.best, self.gemm_gflops, self._elapsed(), stop)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or the schedule has ended the training."""
+        return self.epoch >= self.recipe.epochs or self.schedule.over
+
+    def _begin_from_another(self) -> str | Outcome | None:
+        """In a run that has not begun: take layers from the net that ``init_from`` names, after training net A in the run's own folder if that
+        is what it says. Returns what to say about it, or how net A's training ended if a signal stopped it."""
+        source = self.recipe.init_from
+        if source is None or self.folder.last.exists() or (source == "A" and self._net_a is None):
+            return None
+        if source == "A":
+            path, before = self.folder.path / from_net_a.FOLDER, default_generator.get_state()
+            trainer = Trainer(self._net_a, self._plain, (self.train_set, self.test_set))
+            outcome = trainer.run(open_existing(path) if path.exists() else create(self._net_a, path))
+            default_generator.set_state(before)
+            if not outcome.finished:
+                return outcome
+            net, source = trainer.model, path
+        else:
+            net = from_net_a.load_source(source)
+        copied = from_net_a.copy_layers(net, self.model)
+        if not copied:
+            raise RecipeError(f"init_from: none of the layers of {source} fits {self.recipe.model}")
+        return f"from {source}: {', '.join(copied)}; the other layers begin at random"
 
     def _train_epoch(self) -> None:
         self.model.train()
@@ -213,6 +244,8 @@ class Trainer:
         self.report.message(
             f"epoch {self.epoch}/{self.recipe.epochs}  train loss {loss:.4f}  accuracy {100 * accuracy:5.2f} %  {tested}"
             f"{speed:,.0f} images/s  {clock(self._elapsed())} elapsed")
+        if result is not None and (news := self.schedule.after_test(result.accuracy)):
+            self.report.message(news)
         if better:
             self.save(self.folder.best)  # before last.ckpt: a run killed in between does this epoch again
         self.save()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import toml
 
-SCHEDULES = ("constant", "triangular", "cosine", "one_cycle", "step")
+SCHEDULES = ("constant", "triangular", "cosine", "one_cycle", "step", "plateau")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 TTA = ("none", "flip", "shift")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -48,11 +48,19 @@ class Recipe:
     train_size: int | None = _option(None, "use only so many training images", "data", low=1)
     test_size: int | None = _option(None, "use only so many test images", "data", low=1)
     image_size: int = _option(32, "side in pixels that pictures of data = folder are scaled and cut to", "data", low=1)
+    crop: int | None = _option(None, "train on random windows of this side, cut from pictures at a scale of scale_min to scale_max", "data", low=1)
+    scale_min: int | None = _option(None, "least shorter side of the scaled picture (default: 8/7 of crop, as 256 is of 224)", "data", low=1)
+    scale_max: int | None = _option(None, "greatest shorter side (default: scale_min, a fixed scale)", "data", low=1)
     augmentation: list[str] = _option(
-        [], "changes to training images, in order: crop:4 translate:2 flip alternating_flip cutout:8 jitter:0.2", "data")
+        [], "changes to training images, in order: crop:4 translate:2 flip alternating_flip cutout:8 jitter:0.2 rgb_shift:0.1", "data")
 
     model: str = _option("small_vgg", "net, by the name of its builder in scratchvgg.models", "model")
     model_options: dict = _option({}, "keyword arguments of the builder, as key=value in TOML spelling", "model")
+
+    init_from: str | None = _option(
+        None, "begin with layers of another net: a run, checkpoint or weights file, or A, which trains net A of the paper first", "model")
+    init_std: float | None = _option(
+        None, "draw the weights from a normal distribution of this deviation, biases 0 (default: as the builder does)", "model", low=0.0)
 
     epochs: int = _option(10, "passes over the training images", "training", low=1)
     batch_size: int = _option(128, "images a step", "training", low=1)
@@ -68,7 +76,9 @@ class Recipe:
     lr_start: float = _option(0.1, "first learning rate, as a fraction of the peak", "training", low=0.0)
     lr_end: float = _option(0.0, "last learning rate, as a fraction of the peak", "training", low=0.0)
     milestones: list[float] = _option([0.5, 0.75], "fractions of the steps where schedule = step divides", "training", low=0.0, high=1.0)
-    gamma: float = _option(0.1, "what schedule = step multiplies by", "training", low=0.0, high=1.0)
+    gamma: float = _option(0.1, "what schedule = step and plateau multiply by", "training", low=0.0, high=1.0)
+    patience: int = _option(3, "tests without a better accuracy that schedule = plateau forgives", "training", low=0)
+    drops: int = _option(3, "times that schedule = plateau multiplies; the next time it ends the training", "training", low=0)
     label_smoothing: float = _option(0.0, "weight of the uniform distribution in the targets", "training", low=0.0, high=1.0)
     clip_norm: float | None = _option(None, "upper bound of the gradient's 2-norm", "training", low=0.0)
     whiten_epochs: int = _option(3, "epochs after which the bias of a whitening layer (fast_vgg) is held", "training", low=0)
@@ -85,6 +95,7 @@ class Recipe:
     device: str = _option("cpu", "where to compute: cpu, cuda, cuda:1, or emulator (the CUDA kernels on the CPU: for tiny nets)", "machine")
     cuda_graph: bool = _option(False, "device cuda: record the step as a CUDA graph and replay it", "machine")
     threads: int | None = _option(None, "CPU threads (default: the cores this process may use)", "machine", low=1)
+    cache_mb: int = _option(1024, "MiB of decoded pictures to keep in memory, with crop, for training and test set each", "machine", low=0)
     log_every: int = _option(50, "steps between lines of metrics.jsonl", "machine", low=1)
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides the one after each epoch", "machine", low=0.0)
     checkpoint_steps: int | None = _option(None, "steps between checkpoints", "machine", low=1)

@@ -24,6 +24,8 @@ scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
 scratchvgg train --recipe small --conv tuned                  measure each convolution once, then take the fastest (remembered)
 scratchvgg train --data folder --root pictures --image-size 64    pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg
+scratchvgg train --recipe paper --root pictures               the paper's: net A first, scale jitter, colour shift, lr ÷ 10 on a plateau
+scratchvgg train --recipe paper_small --root pictures --no-init-from-a --scale-max none    small; random weights, one scale
 scratchvgg train --recipe tiny --device emulator              through the CUDA kernels, on a machine without a GPU
 scratchvgg train --recipe tiny --device emulator --sanitize --epochs 1 --train-size 64      and every launch checked
 scratchvgg train --recipe small --data cifar10 --root data --device cuda --precision bf16 --cuda-graph
@@ -34,15 +36,22 @@ scratchvgg train --list-recipes
 
 def configure(parser) -> None:
     """Declare the options: the recipe's fields, group by group."""
-    from ...train.recipe import FIELDS
-
     parser.usage = "%(prog)s [options]"
     parser.add_argument("--recipe", metavar="NAME|FILE.toml", help="where to start from (default: sample for the built-in set, else small)")
     parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options but --device")
     parser.add_argument("--out", metavar="RUN_DIR", help="the run folder to make (default: runs/RECIPE-DATA-N)")
     parser.add_argument("--list-recipes", action="store_true", help="show the built-in recipes and leave")
+    parser.add_argument("--no-init-from-a", dest="init_from", action="store_const", const=None, default=argparse.SUPPRESS,
+                        help="begin with random weights, whatever the recipe says")
     parser.add_argument("--sanitize", action="store_true", help="device emulator: check memory, initialisation, races and barriers of every launch")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a progress bar")
+    add_recipe_options(parser)
+
+
+def add_recipe_options(parser) -> None:
+    """Every field of a recipe as an option, group by group; what is not given is not in the parsed arguments."""
+    from ...train.recipe import FIELDS
+
     groups = {}
     for field in FIELDS.values():
         group = field.metadata["group"]
@@ -96,7 +105,8 @@ def run(args) -> int:
     else:
         train.check_free(args.out)
         start = args.recipe or ("sample" if changes.get("data", "sample") == "sample" else "small")
-        recipe = _changed(recipes.load(start), changes)
+        recipe = changed(recipes.load(start), changes)
+        train.from_net_a.check(recipe)
         trainer = train.Trainer(recipe, args.plain)  # everything about the recipe is checked before a folder is made
         _sanitized(args, trainer)
         folder = train.create(recipe, args.out)
@@ -112,7 +122,12 @@ def _sanitized(args, trainer):
     return emulator.sanitize() if args.sanitize else contextlib.nullcontext()
 
 
-def _changed(recipe, changes: dict):
+def changed(recipe, changes: dict):
+    """A recipe with parsed options in it. Options of a net are added to the recipe's, unless the net is another one.
+
+    Raises:
+        RecipeError: for bad values.
+    """
     for name, value in changes.items():
         if isinstance(getattr(recipe, name), dict):
             merged = {key: v for option in value for key, v in option.items()}
@@ -125,7 +140,8 @@ def _changed(recipe, changes: dict):
 def _tell(trainer, outcome) -> int:
     folder = shlex.quote(str(trainer.folder.path))
     if not outcome.finished:
-        print(f"stopped after step {trainer.steps} of {trainer.total_steps}; everything is saved. Go on with:\n  {program()} train --resume {folder}")
+        where = f"after step {trainer.steps} of {trainer.total_steps}" if trainer.folder.last.exists() else "in the training of net A"
+        print(f"stopped {where}; everything is saved. Go on with:\n  {program()} train --resume {folder}")
         return 128 + (outcome.signal or signal.SIGINT)
     print(f"test accuracy {outcome.accuracy:.4f} (best {outcome.best:.4f}) after {outcome.seconds:.1f} s at GEMM {outcome.gemm_gflops:.0f} GFLOP/s\n"
           f"{folder}: {', '.join(sorted(p.name for p in trainer.folder.path.iterdir() if p.name != 'lock'))}\n"
