@@ -1,7 +1,23 @@
-"""Floor 6: the nets. ``list_models()`` names them, ``get_model(name, **config)`` builds one."""
+"""Floor 6: the nets. ``list_models()`` names them, ``get_model(name, **config)`` builds one, ``load_net(name, weights)`` brings its weights."""
 
+from .categories import imagenet_categories, imagenet_wnids
 from .fast_vgg import FastVGG, fast_vgg
+from .loading import LoadedNet, load_net
 from .matching import Match, best_match, rank
+from .pretrained import (
+    VGG11_BN_Weights,
+    VGG11_Weights,
+    VGG13_BN_Weights,
+    VGG13_Weights,
+    VGG16_BN_Weights,
+    VGG16_Weights,
+    VGG19_BN_Weights,
+    VGG19_Weights,
+    Weights,
+    WeightsEnum,
+    get_model_weights,
+    get_weight,
+)
 from .registry import get_model, get_model_builder, list_models, register_model
 from .small import SmallVGG, cifar_vgg, small_vgg
 from .vgg import (
@@ -24,7 +40,9 @@ from .vgg import (
 )
 
 __all__ = [
-    "FastVGG", "Match", "SmallVGG", "VGG", "best_match", "cfgs", "cifar_vgg", "fast_vgg", "get_model", "get_model_builder", "list_models",
-    "make_layers", "parse_config", "rank", "register_model", "small_vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19",
-    "vgg19_bn", "vgg_a_lrn", "vgg_a_lrn_bn", "vgg_c", "vgg_c_bn",
+    "FastVGG", "LoadedNet", "Match", "SmallVGG", "VGG", "VGG11_BN_Weights", "VGG11_Weights", "VGG13_BN_Weights", "VGG13_Weights",
+    "VGG16_BN_Weights", "VGG16_Weights", "VGG19_BN_Weights", "VGG19_Weights", "Weights", "WeightsEnum", "best_match", "cfgs", "cifar_vgg",
+    "fast_vgg", "get_model", "get_model_builder", "get_model_weights", "get_weight", "imagenet_categories", "imagenet_wnids", "list_models",
+    "load_net", "make_layers", "parse_config", "rank", "register_model", "small_vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16",
+    "vgg16_bn", "vgg19", "vgg19_bn", "vgg_a_lrn", "vgg_a_lrn_bn", "vgg_c", "vgg_c_bn",
 ]

@@ -12,7 +12,10 @@ With batch norm every convolution is followed by it, before the ReLU.
 
 from __future__ import annotations
 
+import warnings
+
 from .. import nn
+from .pretrained import PRETRAINED, get_model_weights
 from .registry import register_model
 
 cfgs: dict[str, list[int | str]] = {
@@ -144,29 +147,55 @@ def _classifier(num_classes, dropout):
     )
 
 
+_UNSET = object()
+
+
 def _constructor(name, config, batch_norm):
-    def build(*, weights=None, progress: bool = True, pretrained: bool = False, **kwargs) -> VGG:
-        weights = weights or pretrained or None
-        if weights is not None:
-            raise RuntimeError(
-                f"{name}: weights={weights!r}: pretrained weights cannot be fetched yet; build the net with weights=None and give it a "
-                "state dict with torchvision's names, of Tensors or NumPy arrays: model.load_state_dict(...)"
-            )
-        return VGG(make_layers(config, batch_norm), **kwargs)
+    def make(**options):
+        return VGG(make_layers(config, batch_norm), **options)
+
+    def build(weights=None, progress: bool = True, *, pretrained=_UNSET, **kwargs) -> VGG:
+        weights = _modern(name, weights, pretrained)
+        if weights is None:
+            return make(**kwargs)
+        from .loading import build_pretrained  # which knows all nets, and so this file
+
+        return build_pretrained(name, make, weights, progress, kwargs)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""Net {config} of the paper{" with batch norm" if batch_norm else ""}.
 
     Args:
-        weights: must be None: pretrained weights cannot be fetched yet.
-        progress: as in torchvision; of no effect.
+        weights: {_about_weights(name)}; None draws new ones.
+        progress: show a download on stderr.
         pretrained: torchvision's old spelling of ``weights``.
-        kwargs: ``num_classes``, ``init_weights``, ``dropout`` of :class:`VGG`.
+        kwargs: ``num_classes``, ``init_weights``, ``dropout`` of :class:`VGG`; ``num_classes`` comes with the weights.
 
     Raises:
-        RuntimeError: if ``weights`` is not None.
+        WeightsError: if the file cannot be read or does not fit. DownloadError: if the weights cannot be had; the message says which file to
+            put where. FileNotFoundError: if there is no such file or entry. TypeError: for another net's entry.
+        ValueError: for another ``num_classes`` than that of the weights.
     """
     return register_model(build)
+
+
+def _about_weights(name) -> str:
+    if name not in PRETRAINED:
+        return "a file in any format that :func:`scratchvgg.load` reads (there are none to download)"
+    cls = PRETRAINED[name]
+    return f"an entry of :class:`{cls.__name__}` or its name, such as ``\"DEFAULT\"``; or a file in any format that :func:`scratchvgg.load` reads"
+
+
+def _modern(name, weights, pretrained):
+    """``weights``, after torchvision's spellings of before its 0.13: ``vgg16(True)`` and ``vgg16(pretrained=True)``."""
+    if pretrained is not _UNSET and weights is not None:
+        raise TypeError(f"{name}: give weights, or pretrained, but not both")
+    old = weights if isinstance(weights, bool) else pretrained
+    if old is _UNSET:
+        return weights
+    weights = get_model_weights(name).DEFAULT if old else None
+    warnings.warn(f"{name}: pretrained={old!r} is torchvision's spelling of before 0.13, deprecated there; write weights={weights!r}", stacklevel=3)
+    return weights
 
 
 vgg11, vgg11_bn = _constructor("vgg11", "A", False), _constructor("vgg11_bn", "A", True)

@@ -91,7 +91,8 @@ def fetch(url: str, destination, *, size: int | None = None, md5: str | None = N
         raise ValueError(f"fetch: expected an http, https or file URL, got {url!r}")
     expected = _Expected(size, _digests(md5=md5, sha256=sha256, sha256_prefix=sha256_prefix))
     destination = Path(destination)
-    if destination.is_file() and not expected.fault(destination):
+    fault = expected.fault(destination) if destination.is_file() else "missing"
+    if fault is None:
         return destination
     part = destination.with_name(destination.name + ".part")
     try:
@@ -104,8 +105,9 @@ def fetch(url: str, destination, *, size: int | None = None, md5: str | None = N
             _Transfer(url, part, expected, Progress(destination.name, progress), timeout).run(retries)
             _settle(part, destination)
     except (_Interrupted, _Corrupt, OSError, http.client.HTTPException) as error:
+        other = f"The file that is there is another one: {fault}. " if destination.is_file() else ""
         raise DownloadError(
-            f"cannot download {destination.name}: {_reason(error)}. "
+            f"cannot download {destination.name}: {_reason(error)}. {other}"
             f"Get {url}{expected} and put it at {destination.absolute()}, then run the same command again."
         ) from error
     return destination

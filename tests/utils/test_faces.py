@@ -44,10 +44,3 @@ def test_utils_data_is_data():
 
     assert DataLoader is sv.data.DataLoader and Dataset is sv.data.Dataset
     assert sv.utils.data.DataLoader is DataLoader
-
-
-def test_pretrained_false_builds_and_true_says_why_not():
-    with sv.nn.init.skip():
-        assert isinstance(sv.models.vgg11(pretrained=False, num_classes=10), sv.models.VGG)
-    with pytest.raises(RuntimeError, match="pretrained weights cannot be fetched yet"):
-        sv.models.vgg11(pretrained=True)
