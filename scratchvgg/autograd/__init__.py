@@ -9,7 +9,7 @@ from .autocast import (
     is_autocast_enabled,
     unifies,
 )
-from .engine import backward, grad
+from .engine import backward, grad, intercept_backward
 from .function import Function, Op, intercept, kernel_twin
 from .grad_mode import (
     detect_anomaly,
@@ -31,7 +31,7 @@ from .tensor import Tensor, Variable, as_array, as_tensor, from_dlpack, from_num
 __all__ = [
     "Function", "GradcheckError", "Op", "RemovableHandle", "Size", "Tensor", "Variable", "as_array", "as_tensor", "autocast",
     "backward", "clear_autocast_cache", "detect_anomaly", "enable_grad", "from_dlpack", "from_numpy", "get_autocast_dtype",
-    "grad", "gradcheck", "inference_mode", "intercept", "is_anomaly_enabled", "is_autocast_available",
-    "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor",
+    "grad", "gradcheck", "inference_mode", "intercept", "intercept_backward", "is_anomaly_enabled",
+    "is_autocast_available", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor",
     "kernel_twin", "no_grad", "ops", "set_detect_anomaly", "set_grad_enabled", "tensor", "unifies",
 ]

@@ -7,13 +7,36 @@ dropped the moment it is used (unless ``retain_graph``), so memory falls while b
 from __future__ import annotations
 
 import heapq
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 
 from . import anomaly
 from .grad_mode import no_grad, state
 from .node import Leaf
 from .table import ops
 from .tensor import Tensor
+
+_interceptors: list[Callable] = []
+
+
+@contextmanager
+def intercept_backward(interceptor: Callable):
+    """Let ``interceptor(node, grads, proceed)`` stand around the backward of every recorded operation: timing and inspection attach here.
+
+    ``grads`` are the arrays that arrived, one for each output of the operation; ``proceed(grads)`` computes the gradients of its arguments (an
+    array or a tuple), which the interceptor must return. A leaf (``AccumulateGrad``) has nothing to compute: there ``proceed`` returns ().
+    """
+    _interceptors.append(interceptor)
+    try:
+        yield
+    finally:
+        _interceptors.remove(interceptor)
+
+
+def _onion(node, grads, compute, depth):
+    if depth < 0:
+        return compute(grads)
+    return _interceptors[depth](node, grads, lambda g: _onion(node, g, compute, depth - 1))
 
 
 class _Buffer:
@@ -78,6 +101,8 @@ def run_backward(roots, *, retain_graph: bool, inputs=None):
             for index, place in wanted.get(node, ()):
                 answer[place] = buffer.slots[index]
             if isinstance(node, Leaf):
+                if _interceptors:
+                    _onion(node, buffer.slots, lambda grads: (), len(_interceptors) - 1)
                 if inputs is None and buffer.slots[0] is not None:
                     _accumulate(node.tensor, buffer.slots[0], buffer.owned[0])
                 continue
@@ -102,7 +127,10 @@ def _step(node, grads, push, needed, wanted):
     for index, (shape, dtype, backend) in enumerate(node.outputs):
         if grads[index] is None:
             grads[index] = backend.zeros(shape, dtype)
-    results = node.op.backward(ctx, *grads)
+    if _interceptors:
+        results = _onion(node, grads, lambda g: node.op.backward(ctx, *g), len(_interceptors) - 1)
+    else:
+        results = node.op.backward(ctx, *grads)
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(node.edges):
         raise RuntimeError(f"{node.name}: backward returned {len(results)} gradients for {len(node.edges)} arguments")
