@@ -62,7 +62,7 @@ def test_counts(name):
 
 
 def test_twelve_nets_are_listed():
-    assert set(models.list_models()) == {*FACTS, "cifar_vgg", "small_vgg", "fast_vgg"}
+    assert set(models.list_models()) == {*FACTS, "cifar_vgg", "small_vgg", "fast_vgg", "paper_vgg"}
     assert set(models.cfgs) == {"A", "A-LRN", "B", "C", "D", "E"} == set(reference.TABLE)
 
 
