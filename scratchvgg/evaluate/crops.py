@@ -52,9 +52,12 @@ def five(height: int, width: int, size: int, flip: bool = True) -> list[View]:
 
 
 def ten(height: int, width: int, size: int, flip: bool = True) -> list[View]:
-    """The five crops and their mirror images; ``flip`` is of no effect."""
+    """The five crops of the picture and of its mirror image, in torchvision's order; ``flip`` is of no effect.
+
+    Where the centre falls between pixels, the two central crops are not each other's mirror image.
+    """
     crops = five(height, width, size)
-    return crops + [view._replace(mirrored=True) for view in crops]
+    return crops + [view._replace(left=width - size - view.left, mirrored=True) for view in crops]
 
 
 def grid(height: int, width: int, size: int, flip: bool = True) -> list[View]:
