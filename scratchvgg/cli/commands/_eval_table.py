@@ -55,9 +55,9 @@ def report(result, out, source, plan) -> str:
     absent |= {"torchvision"} if not any(r["torchvision"] for r in rows) else set()
     shown = {name: cell for name, cell in columns.items() if name not in absent}
     nets = ", ".join(f"{net['name']} ({net['weights']})" for net in result["settings"]["nets"])
-    lines = [f"{result['images']} pictures of {source}, {result['labelled']} of them labelled; {nets}", "",
+    lines = [f"{_pictures(result['images'])} of {source}, {result['labelled']} of them labelled; {nets}", "",
              table([[cell(row) for cell in shown.values()] for row in rows], list(shown), left=3), "", *_notes(result, absent, plan)]
-    speed = f"{timing['images']} pictures in {timing['seconds']:.1f} s" if timing["images"] else "nothing was left to do"
+    speed = f"{_pictures(timing['images'])} in {timing['seconds']:.1f} s" if timing["images"] else "nothing was left to do"
     memory = "" if timing["peak_memory_mb"] is None else f", {timing['peak_memory_mb']:.0f} MB of memory at most"
     return "\n".join([*lines, speed + memory, f"{out}: predictions.jsonl, result.json, settings.json"])
 
@@ -65,12 +65,12 @@ def report(result, out, source, plan) -> str:
 def _notes(result, absent, plan):
     n, rates = result["labelled"], result["timing"]["rows"]
     if result["unlabelled"]:
-        yield f"{result['unlabelled']} pictures have no label: they are predicted, and left out of the errors"
+        yield f"without a label: {_pictures(result['unlabelled'])}, predicted and left out of the errors"
     if result["broken"]:
-        yield f"{len(result['broken'])} pictures could not be read and were skipped:"
+        yield f"could not be read: {_pictures(len(result['broken']))}, skipped:"
         yield from (f"  {b['file']}: {b['reason']}" for b in result["broken"][:20])
     if 0 < n < WIDE:
-        yield f"the intervals are wide: of {n} pictures each is {100 / n:.2g} % of the error, so that small differences between rows say nothing"
+        yield f"the intervals are wide: with {_pictures(n)} each is {100 / n:.2g} % of the error; small differences between rows say nothing"
     if "paper" not in absent:
         yield "paper, torchvision: top-1/top-5 errors on ImageNet's 50,000 validation pictures; S: sides of the paper's training pictures"
         if plan.average != "scores" or not plan.flip:
@@ -80,6 +80,10 @@ def _notes(result, absent, plan):
         dense, crops = rates[row["key"]], rates.get(row["key"].replace(" dense@", " multicrop@"))
         if dense and crops:
             yield f"{net} at Q {','.join(map(str, row['scales']))}: dense evaluation took 1/{dense / crops:.1f} of the time of multi-crop"
+
+
+def _pictures(count) -> str:
+    return f"{count} picture{'s' if count != 1 else ''}"
 
 
 def _percent(value) -> str:
