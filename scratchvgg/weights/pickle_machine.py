@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 
 from .source import Malformed
 
-MOST_INSTRUCTIONS = 1_000_000
+MOST_INSTRUCTIONS = 400_000  # the steps of a pickle, and the values of a tree; a tensor takes about 35
 DEEPEST = 100  # containers inside each other in a finished tree
 _LONGEST_INTEGER = 255  # bytes
 _LONGEST_LINE = 1_000  # characters of a number or a name
@@ -76,18 +76,13 @@ class PickleMachine:
             Malformed: if the pickle is cut or corrupt, asks for what the tables do not have, or is too large.
         """
         try:
-            while True:
+            for _ in range(MOST_INSTRUCTIONS):
                 code = self.take(1)[0]
-                self.left -= 1
-                if self.left < 0:
-                    raise Malformed(f"its pickle takes more than {MOST_INSTRUCTIONS:,} steps")
                 if code == _STOP:
                     break
-                operation = _OPERATIONS.get(code)
-                if operation is None:
-                    known = pickletools.code2op.get(chr(code))
-                    raise Malformed(f"it uses the pickle instruction {known.name if known else hex(code)}, which {self.reader} do not need: refused")
-                operation(self)
+                _OPERATIONS.get(code, _refuse)(self)
+            else:
+                raise Malformed(f"its pickle takes more than {MOST_INSTRUCTIONS:,} steps")
         except Malformed:
             raise
         except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
@@ -120,10 +115,6 @@ class PickleMachine:
         taken = self.content[self.position : end]
         self.position = end + 1
         return taken
-
-    def push(self, value) -> None:
-        """Put ``value`` on the stack."""
-        self.stack.append(value)
 
     def pop(self):
         """The stack's last value since the last mark."""
@@ -161,7 +152,7 @@ class PickleMachine:
         """Put what is kept under ``index`` on the stack."""
         if not 0 <= index < len(self.memo) or self.memo[index] is _NOTHING:
             raise Malformed(f"its pickle refers to memo entry {index:,}, which was never written")
-        self.push(self.memo[index])
+        self.stack.append(self.memo[index])
 
     def key(self, value):
         """``value``, if it may be a dict's key."""
@@ -193,13 +184,19 @@ class PickleMachine:
         text = f"{module}.{name}"
         if text not in self.names:
             raise Malformed(f"it asks for {text[:_LONGEST_LINE]!r}, which {self.reader} do not need: refused")
-        self.push(Name(text, self.names[text]))
+        self.stack.append(Name(text, self.names[text]))
 
 
 # ---- the instructions ------------------------------------------------------------------------------------------------
 
 _U1, _U2, _U4, _U8, _I4, _F8 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q", "<i", ">d"))
 _STOP = ord(".")
+
+
+def _refuse(m: PickleMachine) -> None:
+    code = chr(m.content[m.position - 1])
+    name = pickletools.code2op[code].name if code in pickletools.code2op else repr(code)
+    raise Malformed(f"it uses the pickle instruction {name}, which {m.reader} do not need: refused")
 
 
 def _proto(m: PickleMachine) -> None:
@@ -212,44 +209,44 @@ def _long(size: struct.Struct) -> Callable:
         count = m.number(size)
         if count > _LONGEST_INTEGER:
             raise Malformed(f"it holds an integer of {count:,} bytes")
-        m.push(int.from_bytes(m.take(count), "little", signed=True))
+        m.stack.append(int.from_bytes(m.take(count), "little", signed=True))
     return push
 
 
 def _integer_line(m: PickleMachine) -> None:
     line = m.line()
-    m.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
+    m.stack.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
 
 
 def _bytes(size: struct.Struct) -> Callable:
-    return lambda m: m.push(m.take(m.number(size)))
+    return lambda m: m.stack.append(m.take(m.number(size)))
 
 
 def _text(size: struct.Struct) -> Callable:
-    return lambda m: m.push(m.take(m.number(size)).decode("utf-8", "surrogatepass"))
+    return lambda m: m.stack.append(m.take(m.number(size)).decode("utf-8", "surrogatepass"))
 
 
 def _python2_text(size: struct.Struct) -> Callable:
-    return lambda m: m.push(m.take(m.number(size)).decode(m.encoding))
+    return lambda m: m.stack.append(m.take(m.number(size)).decode(m.encoding))
 
 
 def _quoted(m: PickleMachine) -> None:
     line = m.line(None)
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise Malformed("its pickle has a string without quotation marks")
-    m.push(codecs.escape_decode(line[1:-1])[0].decode(m.encoding))
+    m.stack.append(codecs.escape_decode(line[1:-1])[0].decode(m.encoding))
 
 
 def _constant(value) -> Callable:
-    return lambda m: m.push(value)
+    return lambda m: m.stack.append(value)
 
 
 def _empty(kind: type) -> Callable:
-    return lambda m: m.push(kind())
+    return lambda m: m.stack.append(kind())
 
 
 def _last(count: int) -> Callable:
-    return lambda m: m.push(tuple([m.pop() for _ in range(count)][::-1]))
+    return lambda m: m.stack.append(tuple([m.pop() for _ in range(count)][::-1]))
 
 
 def _mark(m: PickleMachine) -> None:
@@ -259,7 +256,7 @@ def _mark(m: PickleMachine) -> None:
 
 def _dict(m: PickleMachine) -> None:
     items = m.above_mark()
-    m.push({})
+    m.stack.append({})
     _update(m, items)
 
 
@@ -300,7 +297,7 @@ def _reduce(m: PickleMachine) -> None:
         raise Malformed(f"it calls {function.text} with a {type(arguments).__name__} of arguments: refused")
     m.pay(arguments)
     try:
-        m.push(function.meaning(*arguments))
+        m.stack.append(function.meaning(*arguments))
     except TypeError as error:
         raise Malformed(f"it calls {function.text} with arguments that do not fit ({error}): refused") from None
 
@@ -318,21 +315,21 @@ def _build(m: PickleMachine) -> None:
 def _persistent(m: PickleMachine) -> None:
     if m.persistent is None:
         raise Malformed(f"it uses the pickle instruction BINPERSID, which {m.reader} do not need: refused")
-    m.push(m.persistent(m.pop()))
+    m.stack.append(m.persistent(m.pop()))
 
 
 _OPERATIONS: dict[int, Callable[[PickleMachine], None]] = {ord(code): operation for code, operation in {
     # numbers and constants
     "N": _constant(None), "\x88": _constant(True), "\x89": _constant(False), "I": _integer_line,
-    "J": lambda m: m.push(m.number(_I4)), "K": lambda m: m.push(m.number(_U1)), "M": lambda m: m.push(m.number(_U2)),
-    "L": lambda m: m.push(int(m.line().removesuffix(b"L"))), "\x8a": _long(_U1), "\x8b": _long(_U4),
-    "F": lambda m: m.push(float(m.line())), "G": lambda m: m.push(m.number(_F8)),
+    "J": lambda m: m.stack.append(m.number(_I4)), "K": lambda m: m.stack.append(m.number(_U1)), "M": lambda m: m.stack.append(m.number(_U2)),
+    "L": lambda m: m.stack.append(int(m.line().removesuffix(b"L"))), "\x8a": _long(_U1), "\x8b": _long(_U4),
+    "F": lambda m: m.stack.append(float(m.line())), "G": lambda m: m.stack.append(m.number(_F8)),
     # strings
     "S": _quoted, "T": _python2_text(_U4), "U": _python2_text(_U1), "B": _bytes(_U4), "C": _bytes(_U1), "\x8e": _bytes(_U8),
-    "V": lambda m: m.push(m.line(None).decode("raw-unicode-escape")), "X": _text(_U4), "\x8c": _text(_U1), "\x8d": _text(_U8),
+    "V": lambda m: m.stack.append(m.line(None).decode("raw-unicode-escape")), "X": _text(_U4), "\x8c": _text(_U1), "\x8d": _text(_U8),
     # containers
     "(": _mark, "]": _empty(list), "}": _empty(dict), ")": _empty(tuple),
-    "t": lambda m: m.push(tuple(m.above_mark())), "l": lambda m: m.push(m.above_mark()), "d": _dict,
+    "t": lambda m: m.stack.append(tuple(m.above_mark())), "l": lambda m: m.stack.append(m.above_mark()), "d": _dict,
     "\x85": _last(1), "\x86": _last(2), "\x87": _last(3),
     "a": _append, "e": _appends, "s": _set_item, "u": lambda m: _update(m, m.above_mark()),
     # the memo
@@ -354,7 +351,7 @@ def rebuild(value, leaf: Callable):
     and no plain scalar. What was shared stays shared; ``leaf`` sees each object once.
 
     Raises:
-        Malformed: if a container contains itself, lies deeper than 100 others, or would count more than 1,000,000 values written out
+        Malformed: if a container contains itself, lies deeper than 100 others, or would count more than 400,000 values written out
             (a few lists that each hold the one before ten times do).
     """
     done: dict[int, tuple[object, int]] = {}  # id → (what it became, values in it); None while it is being made
