@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import conv
+from ..array import default_generator
 from ..autograd import Tensor, enable_grad, intercept, intercept_backward, no_grad
 from ..nn import Module, ReLU
 from ..nn import functional as F
@@ -133,24 +134,25 @@ class Trace:
         return found
 
 
-def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: bool = False, arrays: bool = False,
+def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: bool = False, record: bool | None = None, arrays: bool = False,
           loss: Callable = F.cross_entropy) -> Trace:
-    """Run ``model`` once and record it.
+    """Run ``model`` once and record it. Nothing of it is changed: gradients, running statistics and the random numbers' state are put back.
 
     Args:
-        model: in the mode that is to be studied; its parameters' ``.grad`` are left as they are.
+        model: in the mode that is to be studied.
         x: the input, on the model's device.
         target: with it, ``loss(output, target)`` is computed too; without, backward starts from the output's sum of the largest logits.
         backward: run backward as well.
+        record: put the run on the tape even without backward, so that :attr:`Call.kept` is known; by default only for ``backward``.
         arrays: keep all arrays (they are copied where a layer would write over them: ReLUs are run out of place).
 
     Raises:
         RuntimeError: what the net raises, for instance if the image is too small.
     """
     recorder = _Recorder(model, {"input": x} | ({} if target is None else {"target": target}), arrays)
-    gradients = [(tensor, tensor.grad) for tensor in model.parameters()]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(enable_grad() if backward else no_grad())
+        stack.enter_context(_restored(model))
+        stack.enter_context(enable_grad() if backward or record else no_grad())
         stack.enter_context(_hooked(model, recorder))
         if arrays:
             stack.enter_context(_out_of_place(model))
@@ -162,15 +164,29 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
         if backward:
             with intercept_backward(recorder.backward), conv.intercept_choices(recorder.choice):
                 root.backward()
-    norms = recorder.leaf_norms
-    for tensor, before in gradients:
-        tensor.grad = before
-    return Trace(model, recorder.calls, recorder.modules, output, value, norms)
+    return Trace(model, recorder.calls, recorder.modules, output, value, recorder.leaf_norms)
 
 
 def _top(output: Tensor) -> Tensor:
     """The sum over the batch of each row's largest logit: what "the gradient of the prediction" means without a target."""
     return output.flatten(1).max(1)[0].sum()
+
+
+@contextlib.contextmanager
+def _restored(model: Module) -> Iterator[None]:
+    """Gradients, buffers and the default generator are afterwards as they were."""
+    gradients, state = [(parameter, parameter.grad) for parameter in model.parameters()], default_generator.get_state()
+    buffers = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, before in gradients:
+            parameter.grad = before
+        for buffer, before in buffers:
+            buffer.array[...] = before
+        default_generator.set_state(state)
 
 
 @contextlib.contextmanager

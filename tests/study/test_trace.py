@@ -5,6 +5,7 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg import nn
+from scratchvgg.array import default_generator
 from scratchvgg.autograd import Op, intercept_backward
 from scratchvgg.study.trace import trace
 
@@ -51,11 +52,13 @@ def test_arrays_are_the_engines(net, images):
 
 
 def test_the_net_is_left_as_it_was(net, images):
-    state = {k: v.numpy().copy() for k, v in net.eval().state_dict().items()}
+    state, random = {k: v.numpy().copy() for k, v in net.state_dict().items()}, default_generator.get_state()
+    net.classifier[0].p = 0.5
     net.features[0].weight.grad = before = sv.ones(4, 3, 3, 3)
     trace(net, *images, backward=True, arrays=True)
     assert net.features[0].weight.grad is before and net.features[4].weight.grad is None
-    assert all(np.array_equal(v.numpy(), state[k]) for k, v in net.state_dict().items())
+    assert all(np.array_equal(v.numpy(), state[k]) for k, v in net.state_dict().items()), "running statistics too"
+    assert default_generator.get_state() == random
     assert net.features[2].inplace and not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert "workspace" not in vars(images[0].backend)
     with pytest.raises(RuntimeError):
@@ -70,6 +73,7 @@ def test_memory_is_counted_once(images):
     assert calls[0].kept_bytes == 0, "the image is there anyway, and so is the weight"
     assert calls[1].kept_bytes == 2 * 4 * 8 * 8 * 4, "ReLU keeps its output"
     assert [k.counted for k in calls[2].kept] == [False, False] and {k.name for k in calls[2].kept} == {"input", "weight"}
+    assert [c.kept_bytes for c in trace(net, *images, record=True).calls] == [c.kept_bytes for c in calls]
     assert calls[4].op == "max_pool2d" and 0 < calls[4].kept_bytes <= 2 * 2 * 4 * 4 * 8, "winners, not the image"
 
 
