@@ -1,4 +1,4 @@
-"""A tree of Python values and arrays in one zip file, without pickle.
+"""A tree of Python values and arrays in one zip file, without pickle; and NumPy's own ``.npz``.
 
 The file is an ``.npz`` (``numpy.load`` opens it) with one more member: every array is a stored ``.npy`` member named by its
 place in the tree, and ``index.json`` says how they hang together. The index is JSON in which
@@ -14,35 +14,47 @@ place in the tree, and ``index.json`` says how they hang together. The index is 
 =============================  ===============================================================
 
 Zip keeps a CRC-32 of each member. Nothing that a file claims is believed before it has been compared with the file's real
-length: a hostile file can make neither code run nor memory grow beyond its own size.
+length: a hostile file can make neither code run nor memory grow beyond its own size. Compressed members (``numpy.savez_compressed``)
+are refused: they cannot be mapped, and what they expand to is bounded only by deflate's factor of 1,032.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import json
 import math
-import os
+import re
 import struct
-import zipfile
-import zlib
 
 import numpy as np
 
 from ..array import as_dtype
 from .atomic import atomic_write
-from .errors import WeightsError
+from .reading import reading
+from .source import Malformed, Source
+from .trees import host_array, pieces, shown
+from .zip_reader import START, ZipReader
+from .zip_writer import ZipWriter
 
 INDEX = "index.json"
 FORMAT, VERSION = "scratchvgg", 1
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal trees give equal files
-_CHUNK = 1 << 22  # bytes written or read at once
 _KINDS = "biufc"
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, RecursionError, ValueError, KeyError,
-           TypeError, AttributeError, struct.error, OverflowError, MemoryError, OSError)
+_LONGEST_INDEX, _MOST_VALUES = 1 << 24, 1 << 20  # bytes, and commas and brackets in them: what the parsed index needs stays below 200 MB
+_LONGEST_HEADER = 1 << 14  # of a .npy member
+_UNSAFE = re.compile(r"[^0-9A-Za-z_.\- |]")  # in the names of members
 
 
-def save_tree(path, tree) -> None:
+def matches(source: Source) -> bool:
+    """Whether the file is a zip archive whose first member is our index or a ``.npy``."""
+    if source.size < 30 or source.bytes(0, 4) != START:
+        return False
+    name = source.bytes(30, min(int.from_bytes(source.bytes(26, 2), "little"), source.size - 30))
+    return name == INDEX.encode() or name.endswith(b".npy")
+
+
+def write(path, tree) -> None:
     """Write ``tree`` to ``path`` atomically.
 
     Args:
@@ -52,47 +64,71 @@ def save_tree(path, tree) -> None:
 
     Raises:
         TypeError: for anything else, with its place in the tree; nothing is written.
-        OSError: if the folder cannot be written to.
+        ValueError: for a tree with more than a million values that are not in arrays. OSError: if the folder cannot be written to.
     """
     arrays: dict[str, np.ndarray] = {}
     index = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, (), arrays)}
     text = json.dumps(index, allow_nan=False, ensure_ascii=True).encode()
+    if _too_large(text):
+        raise ValueError(f"save: the tree holds more than the {_MOST_VALUES:,} values (or text of {_LONGEST_INDEX:,} bytes) that are read back; "
+                         "put numbers into arrays")
     target = contextlib.nullcontext(path) if hasattr(path, "write") else atomic_write(path)
-    with target as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(INDEX, _EPOCH), text)
+    with target as file, ZipWriter(file) as archive:
+        archive.add(INDEX, len(text), [text])
         for name, array in arrays.items():
             _write_array(archive, name, array)
 
 
-def load_tree(path, as_tensor=None):
-    """Read what :func:`save_tree` wrote.
+def read(source: Source, as_tensor, verify: bool = True):
+    """Read what :func:`write` or ``numpy.savez`` wrote (the latter as a dict of arrays).
+
+    Args:
+        as_tensor: called with each array that was a Tensor when saved, and with all of NumPy's own files; None leaves arrays.
+        verify: compare every member's CRC-32 first.
+
+    Raises:
+        Malformed, ValueError, KeyError, TypeError, RecursionError: if the file is corrupt, foreign or makes claims that its length belies.
+    """
+    archive = ZipReader(source)
+    if verify:
+        for name in archive.members:
+            archive.check(name)
+    if INDEX not in archive.members:
+        return _read_plain(source, archive, as_tensor)
+    text = archive.bytes(INDEX, _LONGEST_INDEX)
+    if _too_large(text):
+        raise Malformed(f"its index holds more than {_MOST_VALUES:,} values")
+    index = json.loads(text)
+    if index["format"] != FORMAT or index["version"] != VERSION:
+        raise Malformed(f"it is {index['format']!r} version {index['version']!r}, expected {FORMAT!r} version {VERSION}")
+    return _decode(index["tree"], lambda entry: _read_entry(source, archive, entry, as_tensor))
+
+
+def save_tree(path, tree) -> None:
+    """:func:`write` under the name that goes with :func:`load_tree`."""
+    write(path, tree)
+
+
+def load_tree(path, as_tensor=None, *, mmap: bool = False):
+    """Read what :func:`save_tree` wrote, verified; into memory of its own, so that nothing that happens to the file later matters.
 
     Args:
         path: the file, or an open binary file.
         as_tensor: called with each array that was a Tensor when saved; by default these stay arrays.
+        mmap: map the file instead (see :func:`scratchvgg.load`).
 
     Raises:
         WeightsError: if the file is truncated, corrupt, foreign or makes claims that its length belies.
         OSError: if it cannot be opened.
     """
-    with contextlib.nullcontext(path) if hasattr(path, "read") else open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = _checked_members(archive, file.seek(0, os.SEEK_END))
-                index = json.loads(archive.read(members[INDEX]))
-                if index["format"] != FORMAT or index["version"] != VERSION:
-                    raise ValueError(f"it is {index['format']!r} version {index['version']!r}, expected {FORMAT!r} version {VERSION}")
-                return _decode(index["tree"], lambda entry: _read_array(archive, members, entry, as_tensor))
-        except _BROKEN as error:
-            raise WeightsError(f"cannot read {getattr(file, 'name', 'the open file')}: {_reason(error)}") from error
+    with reading(path, mmap) as source:
+        if not matches(source):
+            raise Malformed("it is truncated or no weights file of scratchvgg at all (it does not begin like one)")
+        return read(source, as_tensor)
 
 
-def _reason(error) -> str:
-    if isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error):
-        return "it is truncated or no weights file at all (the end of a zip archive is missing)"
-    if isinstance(error, KeyError):
-        return f"{error.args[0]!r} is missing"
-    return str(error) or type(error).__name__
+def _too_large(text: bytes) -> bool:
+    return len(text) > _LONGEST_INDEX or sum(text.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES
 
 
 # ---- the tree --------------------------------------------------------------------------------------------------------
@@ -114,11 +150,10 @@ def _encode(value, place: tuple, arrays: dict):
         if all(isinstance(key, str) for key in value):
             return {"dict": {key: _encode(v, (*place, key), arrays) for key, v in value.items()}}
         return {"items": [[_encode(k, (*place, i, "key"), arrays), _encode(v, (*place, k), arrays)] for i, (k, v) in enumerate(value.items())]}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _encode_array(np.asarray(value), place, arrays)
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        return _encode_array(value.detach().cpu().numpy(), place, arrays) | {"tensor": True}
-    raise TypeError(f"save: cannot store a {type(value).__name__} at {_shown(place)}; "
+    if (array := host_array(value)) is not None:
+        entry = _encode_array(array, place, arrays)
+        return entry if isinstance(value, (np.ndarray, np.generic)) else entry | {"tensor": True}
+    raise TypeError(f"save: cannot store a {type(value).__name__} at {shown(place)}; "
                     "trees hold dicts, lists, tuples, None, numbers, strings and arrays")
 
 
@@ -126,20 +161,16 @@ def _encode_array(array: np.ndarray, place: tuple, arrays: dict) -> dict:
     entry = {}
     if array.dtype.kind not in _KINDS:
         if array.dtype.name != "bfloat16":
-            raise TypeError(f"save: cannot store an array of {array.dtype} at {_shown(place)}; arrays hold bools and numbers")
+            raise TypeError(f"save: cannot store an array of {array.dtype} at {shown(place)}; arrays hold bools and numbers")
         entry["dtype"], array = "bfloat16", array.view(np.uint16)
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     if not array.flags.c_contiguous and array.transpose(axes).flags.c_contiguous:
         entry["axes"] = axes
-    name = "/".join(str(part).replace("/", "|") for part in place) or "value"
+    name = "/".join(_UNSAFE.sub("|", str(part)).strip(".")[:60] or "|" for part in place)[:900] or "value"
     while name + ".npy" in arrays:
         name += "_"
     arrays[name + ".npy"] = array
     return {"array": name + ".npy", **entry}
-
-
-def _shown(place: tuple) -> str:
-    return "".join(f"[{part!r}]" for part in place) or "the top of the tree"
 
 
 def _decode(entry, read_array):
@@ -158,68 +189,64 @@ def _decode(entry, read_array):
         return tuple(_decode(v, read_array) for v in content)
     if kind == "float":
         return struct.unpack(">d", bytes.fromhex(content))[0]
-    raise ValueError(f"the index holds an unknown kind of entry, {kind!r}")
+    raise Malformed(f"the index holds an unknown kind of entry, {kind!r}")
 
 
 # ---- the members -----------------------------------------------------------------------------------------------------
 
 
-def _write_array(archive, name: str, array: np.ndarray) -> None:
-    array = np.ascontiguousarray(array).reshape(array.shape)
-    info = zipfile.ZipInfo(name, _EPOCH)
-    with archive.open(info, "w", force_zip64=array.nbytes >= 1 << 31) as member:
-        np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-        data = memoryview(array.reshape(-1).view(np.uint8))
-        for start in range(0, len(data), _CHUNK):
-            member.write(data[start : start + _CHUNK])
+def _write_array(archive: ZipWriter, name: str, array: np.ndarray) -> None:
+    header = io.BytesIO()
+    plain = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, plain)
+    text = header.getvalue()
+    archive.add(name, len(text) + array.nbytes, itertools.chain([text], pieces(array)))
 
 
-def _checked_members(archive, length: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, after their claims were compared with the file's ``length`` in bytes."""
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise ValueError("a member's name occurs twice")
-    if INDEX not in members:
-        raise ValueError(f"it has no {INDEX}: a zip file, but not written by scratchvgg")
-    total = 0
-    for info in members.values():
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-            raise ValueError(f"member {info.filename!r} is compressed or encrypted; this format only stores")
-        total += info.file_size
-    if total > length:
-        raise ValueError(f"its members claim {total} bytes, the file has {length}")
-    return members
+def _read_plain(source: Source, archive: ZipReader, as_tensor) -> dict:
+    foreign = next((name for name in archive.members if not name.endswith(".npy")), None)
+    if foreign is not None:
+        raise Malformed(f"it has no {INDEX}, and {foreign!r} is no array: a zip file, but not written by scratchvgg or numpy.savez")
+    tree = {}
+    for name in archive.members:
+        array = _read_array(source, archive, name)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        tree[name.removesuffix(".npy")] = as_tensor(array) if as_tensor is not None else array
+    return tree
 
 
-def _read_array(archive, members, entry: dict, as_tensor):
-    name = entry["array"]
-    info = members[name]
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"member {name!r} has .npy version {version}, expected (1, 0)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype.kind not in _KINDS or fortran or min(shape, default=0) < 0:
-            raise ValueError(f"member {name!r} holds {dtype} of shape {shape}, expected an array of numbers in C order")
-        size = math.prod(shape) * dtype.itemsize
-        if size != info.file_size - member.tell():
-            raise ValueError(f"member {name!r} claims {size} bytes of data and has {info.file_size - member.tell()}")
-        array = np.empty(shape, dtype)
-        data = memoryview(array.reshape(-1).view(np.uint8))
-        for start in range(0, size, _CHUNK):
-            piece = member.read(min(_CHUNK, size - start))  # the last read checks the CRC
-            data[start : start + len(piece)] = piece
-            if len(piece) < min(_CHUNK, size - start):
-                raise ValueError(f"member {name!r} ends early")
+def _read_entry(source: Source, archive: ZipReader, entry: dict, as_tensor):
+    array = _read_array(source, archive, entry["array"])
     if "dtype" in entry:
-        array = array.view(as_dtype(entry["dtype"]).numpy)
+        if entry["dtype"] != "bfloat16" or array.dtype != np.uint16:
+            raise Malformed(f"its index says that the {array.dtype} array {entry['array']!r} holds {entry['dtype']!r}")
+        array = array.view(as_dtype("bfloat16").numpy)
     if "axes" in entry:
         array = _in_memory_order(array, entry["axes"])
     return as_tensor(array) if as_tensor is not None and entry.get("tensor") else array
 
 
+def _read_array(source: Source, archive: ZipReader, name: str) -> np.ndarray:
+    """The array of a ``.npy`` member; mapped where the source is."""
+    member = archive.members[name]
+    head = io.BytesIO(source.bytes(member.start, min(member.size, _LONGEST_HEADER)))
+    version = np.lib.format.read_magic(head)
+    if version != (1, 0):
+        raise Malformed(f"member {name!r} has .npy version {version}, expected (1, 0)")
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    except (SyntaxError, ValueError) as error:
+        raise Malformed(f"member {name!r} has a malformed header ({error})") from None
+    if dtype.kind not in _KINDS or min(shape, default=0) < 0:
+        raise Malformed(f"member {name!r} holds {dtype} of shape {shape}, expected an array of numbers")
+    size = math.prod(shape) * dtype.itemsize
+    if size != member.size - head.tell():
+        raise Malformed(f"member {name!r} claims {size} bytes of data and has {member.size - head.tell()}")
+    return source.array(member.start + head.tell(), dtype, shape[::-1]).T if fortran else source.array(member.start + head.tell(), dtype, shape)
+
+
 def _in_memory_order(array: np.ndarray, axes: list[int]) -> np.ndarray:
     """A copy of ``array`` whose memory runs through its axes in the order ``axes``."""
     if sorted(axes) != list(range(array.ndim)):
-        raise ValueError(f"{axes} is no order of {array.ndim} axes")
+        raise Malformed(f"{axes} is no order of {array.ndim} axes")
     return np.ascontiguousarray(array.transpose(axes)).transpose(np.argsort(axes))

@@ -207,7 +207,7 @@ def _source(file, name: str, mmap: bool) -> Source:
     except (OSError, ValueError) as error:
         raise Malformed(f"the open file cannot seek ({error}); read it into io.BytesIO first") from None
     if not size:
-        raise Malformed("it is empty")
+        raise Malformed("it is empty: truncated or no weights file at all")
     mapped = None
     if mmap and plain:
         with contextlib.suppress(OSError, ValueError):  # file systems that cannot map: read instead

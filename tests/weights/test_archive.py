@@ -168,7 +168,7 @@ def _npy(header: str, data=b"") -> bytes:
 
 HOSTILE = {
     "huge": ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000000), }", "claims"),
-    "huge, empty": ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 10000000000000000000000), }", "dimension", b""),
+    "huge, empty": ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 10000000000000000000000), }", "integers from 0 on", b""),
     "negative": ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", "expected an array of numbers"),
     "objects": ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "expected an array of numbers"),
     "record": ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "expected an array of numbers"),
@@ -206,9 +206,11 @@ def test_compressed_members_are_refused(tmp_path):
 
 
 def test_other_zip_files_are_refused(tmp_path):
-    np.savez(tmp_path / "x.npz", a=np.ones(3))
-    with pytest.raises(WeightsError, match="not written by scratchvgg"):
-        load_tree(tmp_path / "x.npz")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.npy", _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", b"\0" * 4))
+        archive.writestr("notes.txt", "no array")
+    with pytest.raises(WeightsError, match="'notes.txt' is no array: a zip file, but not written by scratchvgg or numpy.savez"):
+        load_tree(tmp_path / "x.zip")
 
 
 # ---- atomic writing --------------------------------------------------------------------------------------------------
