@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import WeightsError
+from .trees import host_array, shown
 
 EMA = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema", "params_ema")
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
@@ -48,8 +49,7 @@ class Found(NamedTuple):
         return {name: self.state[theirs] for name, theirs in self.names.items()}
 
     def __str__(self):
-        place = "".join(f"[{part!r}]" for part in self.path)
-        return ", ".join(filter(None, [place and f"found in {place}", self.prefix and f"prefix {self.prefix!r} taken off"]))
+        return ", ".join(["found in " + shown(self.path)] * bool(self.path) + [f"without prefix {self.prefix!r}"] * bool(self.prefix))
 
 
 def unwrap(tree, *, ema: bool = True) -> Found:
@@ -242,27 +242,23 @@ def _keras_kernel(layer, value, channels):
 
 
 def _kernel(value):
-    return _plain(value).transpose(3, 2, 0, 1)
+    return host_array(value).transpose(3, 2, 0, 1)
 
 
 def _first_kernel(value):
-    value = _plain(value)
+    value = host_array(value)
     return np.ascontiguousarray(_kernel(value[:, :, ::-1] if value.shape[2] == 3 else value))
 
 
 def _matrix(value):
-    return _plain(value).T
+    return host_array(value).T
 
 
 def _first_matrix(value, channels):
     """(H·W·C, K) → (K, C·H·W): the one conversion that must copy."""
-    value = _plain(value)
+    value = host_array(value)
     side = math.isqrt(value.shape[0] // channels)
     return value.reshape(side, side, channels, -1).transpose(3, 2, 0, 1).reshape(value.shape[1], -1)
-
-
-def _plain(value):
-    return value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
 
 
 _LAYOUTS = [  # the first that matches
@@ -331,7 +327,7 @@ def adapt(tree, shapes: Mapping[str, tuple]) -> dict | None:
 
 
 def describe(tree) -> str:
-    """Where the weights are and in which layout: ``found in ['state_dict'], prefix 'module.' taken off, layout 'timm'``; "" if unknown."""
+    """Where the weights are and in which layout: ``found in ['state_dict'], without prefix 'module.', layout 'timm'``; "" if unknown."""
     try:
         found = unwrap(tree)
     except WeightsError:

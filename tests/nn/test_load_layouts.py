@@ -110,7 +110,7 @@ def test_report_of_a_wrapped_file_speaks_of_what_is_inside():
     text = report(Narrow(classes=5), {"state_dict": prefixed(arrays(Narrow(classes=3)), "module."), "epoch": 3})
     assert text.startswith("Error(s) in loading state_dict for Narrow:\n\tsize mismatch for classifier.6.weight: copying a param with shape")
     assert "Missing" not in text and "Unexpected" not in text
-    assert text.endswith("\n\tThe state dict was read so: found in ['state_dict'], prefix 'module.' taken off, layout 'torchvision'.")
+    assert text.endswith("\n\tThe state dict was read so: found in ['state_dict'], without prefix 'module.', layout 'torchvision'.")
 
 
 def test_report_of_a_foreign_file_is_torchs(torch):

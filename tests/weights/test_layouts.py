@@ -256,6 +256,6 @@ def test_one_linear_layer():
 
 
 def test_description():
-    assert layouts.describe({"state_dict": small("module.")}) == "found in ['state_dict'], prefix 'module.' taken off, layout 'torchvision'"
+    assert layouts.describe({"state_dict": small("module.")}) == "found in ['state_dict'], without prefix 'module.', layout 'torchvision'"
     assert layouts.describe(keras_like([1])) == "layout 'keras'"
     assert layouts.describe({"conv1.weight": numbers(3)}) == ""
