@@ -54,9 +54,7 @@ def load_source(path):
     path = Path(path)
     if path.is_dir() or path.suffix == ".ckpt":
         return checkpoint.load_model(path)[0]
-    from ..models.loading import load_net
-
-    return load_net(None, str(path)).model
+    return models.load_net(weights=str(path)).model
 
 
 def copy_layers(source: nn.Module, net: nn.Module) -> list[str]:

@@ -24,6 +24,8 @@ VARIANTS = {
     "lookahead, fast_vgg": {"model": "fast_vgg", "model_options": {"widths": [8, 8, 8]}, "lookahead": 2, "bias_lr_scale": 64.0, "whiten_epochs": 1,
                             "augmentation": ["alternating_flip", "translate:2"], "schedule": "triangular"},
     "float16, clipping": {"precision": "fp16", "clip_norm": 1.0},
+    "scale jitter, colour shift": {"crop": 24, "scale_min": 26, "scale_max": 40, "augmentation": ["flip", "rgb_shift:0.1"], "cache_mb": 0},
+    "plateau": {"schedule": "plateau", "warmup": 0.0, "patience": 0, "lr": 0.01},
     "adamw, clipping": {"optimizer": "adamw", "lr": 0.01, "clip_norm": 1.0, "label_smoothing": 0.1, "schedule": "cosine"},
 }
 
