@@ -237,6 +237,14 @@ def test_offline_it_says_what_to_get_and_where_to_put_it(target):
     assert isinstance(caught.value, OSError)
 
 
+def test_a_wrong_file_that_cannot_be_replaced_is_named(target):
+    target.parent.mkdir()
+    target.write_bytes(OTHER)
+    with pytest.raises(DownloadError, match=f"refused.*The file that is there is another one: its MD5 is \\w+, expected {MD5}. Get http"):
+        fetch(f"http://127.0.0.1:{free_port()}/weights.bin", target, md5=MD5)
+    assert target.read_bytes() == OTHER
+
+
 def test_an_unknown_host_fails_at_once(target, monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
