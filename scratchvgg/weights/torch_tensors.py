@@ -174,6 +174,7 @@ NAMES = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch.Size": _size,
     "_codecs.encode": _encode,
+    "__builtin__.bytes": lambda: b"",  # how Python 3 writes no bytes in protocol 2
     "torch.storage.UntypedStorage": as_dtype("uint8"),
     **{f"torch.{name}": as_dtype(dtype) for name, dtype in _STORAGES.items()},
 }
