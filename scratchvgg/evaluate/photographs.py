@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from .. import cuda
 from ..data import DataError
 from ..data.images import resized_size
 from ..weights.atomic import atomic_write
@@ -102,6 +104,7 @@ def evaluate_photographs(nets: Sequence[Net], pictures: Pictures, plan: Plan, ou
                     warn(f"{record['file']}: skipped: {record['error']}")
         seconds, count = time.perf_counter() - started, len(pictures) - first
     timing = {"images": count, "seconds": seconds, "images_per_second": count / seconds if count else None, "peak_memory_mb": peak_memory(),
+              "device_memory_mb": device_memory(nets),
               "rows": {row.key: run.watch.rate(row.parts) for row in run.rows}}
     result = {**run.tally.counts(), "rows": result_rows(run.rows, run.tally, nets, plan, train_scale), "settings": settings, "timing": timing}
     _write_json(out / "result.json", result)
@@ -242,3 +245,9 @@ def peak_memory() -> float | None:
     except ImportError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def device_memory(nets: Sequence[Net]) -> float | None:
+    """The most memory that live arrays have taken on the GPUs that ``nets`` are on, in MB; None on the CPU."""
+    devices = {parameter.device for net in nets for parameter in islice(net.model.parameters(), 1)}
+    return sum(cuda.max_memory_allocated(device) for device in devices if device.type == "cuda") / 1e6 or None

@@ -3,15 +3,16 @@
 import json
 import zlib
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from scratchvgg.array import Generator
+from scratchvgg.array import Device, Generator
 from scratchvgg.data import DataError
 from scratchvgg.data.presets import ImageClassification
 from scratchvgg.evaluate import protocols, wilson
-from scratchvgg.evaluate.photographs import _Stopwatch, evaluate_photographs, peak_memory, read_settings
+from scratchvgg.evaluate.photographs import _Stopwatch, device_memory, evaluate_photographs, peak_memory, read_settings
 from scratchvgg.evaluate.plan import Net, Part, Pictures, Plan
 from scratchvgg.evaluate.predictions_log import PredictionsLog, describe
 from scratchvgg.evaluate.tables import Tally
@@ -43,21 +44,25 @@ def lines(out):
     return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
 
 
+def stand_in(seed):
+    return SimpleNamespace(seed=seed, parameters=lambda: iter(()))
+
+
 @pytest.fixture
 def posteriors(monkeypatch):
     """Stands in for the nets: posteriors by picture, net, protocol and scale, and a list of the calls."""
     calls = []
 
-    def stand_in(model, images, protocol, scale, preset, **options):
-        calls.append((model, protocol, scale, len(images), options))
+    def said(model, images, protocol, scale, preset, **options):
+        calls.append((model.seed, protocol, scale, len(images), options))
         return np.stack([table(model, protocol, scale, image) for image in images])
 
     def table(model, protocol, scale, image):
-        seed = [zlib.crc32(protocol.encode()), scale, model, *np.asarray(image)[0, 0].tolist()]
+        seed = [zlib.crc32(protocol.encode()), scale, model.seed, *np.asarray(image)[0, 0].tolist()]
         p = np.random.default_rng(seed).random(8)
         return p / p.sum()
 
-    monkeypatch.setattr(protocols, "posteriors", stand_in)
+    monkeypatch.setattr(protocols, "posteriors", said)
     monkeypatch.setattr("scratchvgg.evaluate.photographs.DenseVGG", lambda model: None)
     return calls, table
 
@@ -127,7 +132,7 @@ def test_rows_are_means_of_parts_computed_once(posteriors, tmp_path):
     source = pictures(9, labels, broken={3})
     counted = Pictures(source.names, source.labels, lambda i: (reads.update([i]), source.read(i))[1])
     plan = Plan(("center", "dense", "both"), (18, 20), flip=False, average="softmax", batch_size=160, top=2)
-    result = evaluate_photographs([Net("a", 1, PRESET, 8), Net("b", 2, PRESET, 8)], counted, plan, tmp_path)
+    result = evaluate_photographs([Net("a", stand_in(1), PRESET, 8), Net("b", stand_in(2), PRESET, 8)], counted, plan, tmp_path)
 
     assert set(reads.values()) == {1} and len(reads) == 9, "each picture is read once"
     seen = Counter()
@@ -144,7 +149,7 @@ def test_rows_are_means_of_parts_computed_once(posteriors, tmp_path):
         members = {"a": [1], "b": [2], "a+b": [1, 2]}[row["net"]]
         wrong1 = wrong5 = loss = 0
         for i in [0, 1, 2, 4, 5, 6, 7, 8]:
-            p = np.mean([table(m, s, q, picture(i)) for m in members for s in singles[row["protocol"]] for q in row["scales"]], axis=0)
+            p = np.mean([table(stand_in(m), s, q, picture(i)) for m in members for s in singles[row["protocol"]] for q in row["scales"]], axis=0)
             said, order = shown[i]["rows"][row["key"]], np.argsort(-p)
             assert said["classes"] == order[:2].tolist() and said["probabilities"] == pytest.approx(p[order[:2]])
             if labels[i] < 0:
@@ -176,7 +181,7 @@ def test_real_nets_give_what_the_protocols_give(tmp_path):
 def test_paper_and_torchvision_beside_their_own_evaluation_only(posteriors, tmp_path):
     def rows(out, names=("vgg16",), train_scale=None, **plan):
         plan = Plan(**{"protocols": ("center", "dense", "both"), "scales": (256, 384, 512), **plan})
-        nets = [Net(name, number, ImageClassification(), 8) for number, name in enumerate(names)]
+        nets = [Net(name, stand_in(number), ImageClassification(), 8) for number, name in enumerate(names)]
         result = evaluate_photographs(nets, pictures(1), plan, tmp_path / out, train_scale=train_scale)
         return {row["key"]: row for row in result["rows"]}
 
@@ -373,3 +378,12 @@ def test_peak_memory_counts_what_is_held():
     before = peak_memory()
     held = np.ones(60_000_000, np.uint8)
     assert held.sum() == 60_000_000 and peak_memory() >= before and peak_memory() > 60
+
+
+def test_device_memory_is_that_of_the_nets_devices(monkeypatch):
+    monkeypatch.setattr("scratchvgg.cuda.max_memory_allocated", lambda device: {"cuda:0": 3e6, "cuda:1": 4e6, "cuda:2": 9e6}[str(device)])
+
+    def at(device):
+        return Net("a", SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=Device(device))])), PRESET, 4)
+
+    assert device_memory([at("cuda:0"), at("cuda:0"), at("cuda:1")]) == 7 and device_memory([at("cpu")]) is None and device_memory([net()]) is None

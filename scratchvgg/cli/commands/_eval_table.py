@@ -48,10 +48,10 @@ def report(result, out, source, plan) -> str:
         "protocol": lambda r: r["protocol"], "Q": lambda r: ",".join(map(str, r["scales"])), "net": lambda r: r["net"],
         "top-1 error": lambda r: _percent(r["top1_error"]), "95 %": lambda r: _range(r["top1_interval"]),
         "top-5 error": lambda r: _percent(r["top5_error"]), "95 % ": lambda r: _range(r["top5_interval"]),
-        "paper": lambda r: _figures(r["paper"]), "its S": lambda r: _side(r["paper"]), "torchvision": lambda r: _figures(r["torchvision"]),
+        "paper": lambda r: _figures(r["paper"]), "S": lambda r: _side(r["paper"]), "torchvision": lambda r: _figures(r["torchvision"]),
         "pictures/s": lambda r: "-" if rates[r["key"]] is None else f"{rates[r['key']]:.3g}",
     }
-    absent = {"paper", "its S"} if not any(r["paper"] for r in rows) else set()
+    absent = {"paper", "S"} if not any(r["paper"] for r in rows) else set()
     absent |= {"torchvision"} if not any(r["torchvision"] for r in rows) else set()
     shown = {name: cell for name, cell in columns.items() if name not in absent}
     nets = ", ".join(f"{net['name']} ({net['weights']})" for net in result["settings"]["nets"])
@@ -59,6 +59,7 @@ def report(result, out, source, plan) -> str:
              table([[cell(row) for cell in shown.values()] for row in rows], list(shown), left=3), "", *_notes(result, absent, plan)]
     speed = f"{_pictures(timing['images'])} in {timing['seconds']:.1f} s" if timing["images"] else "nothing was left to do"
     memory = "" if timing["peak_memory_mb"] is None else f", {timing['peak_memory_mb']:.0f} MB of memory at most"
+    memory += "" if timing["device_memory_mb"] is None else f", {timing['device_memory_mb']:.0f} MB on the GPU"
     return "\n".join([*lines, speed + memory, f"{out}: predictions.jsonl, result.json, settings.json"])
 
 
@@ -71,9 +72,11 @@ def _notes(result, absent, plan):
         yield from (f"  {b['file']}: {b['reason']}" for b in result["broken"][:20])
     if 0 < n < WIDE:
         yield f"the intervals are wide: with {_pictures(n)} each is {100 / n:.2g} % of the error; small differences between rows say nothing"
-    if "paper" not in absent:
-        yield "paper, torchvision: top-1/top-5 errors on ImageNet's 50,000 validation pictures; S: sides of the paper's training pictures"
-        if plan.average != "scores" or not plan.flip:
+    references = [name for name in ("paper", "torchvision") if name not in absent]
+    if references:
+        sides = "; S: sides of the paper's training pictures" if "paper" in references else ""
+        yield f"{', '.join(references)}: top-1/top-5 errors on ImageNet's 50,000 validation pictures{sides}"
+        if "paper" in references and (plan.average != "scores" or not plan.flip):
             yield "the paper averages scores and adds mirror images; this run does not"
     widest = {row["net"]: row for row in result["rows"] if row["protocol"] == "dense"}  # of each net the last row: most scales
     for net, row in widest.items():
