@@ -74,11 +74,15 @@ def read_image(path, size: int | tuple[int, int] | None = None) -> np.ndarray:
         DataError: naming the file, if it is missing, not a picture, cut short, or absurdly large.
     """
     picture = read_picture(path)
-    return to_array(picture if size is None else _fit(picture, *_pair(size), path))
+    return to_array(picture if size is None else fit(picture, *_pair(size), path))
 
 
-def _fit(picture, height: int, width: int, name):
-    """Scale to cover height × width, cut the centre."""
+def fit(picture, height: int, width: int, name="a picture"):
+    """A Pillow picture scaled to cover ``height`` × ``width``, of which the centre is cut.
+
+    Raises:
+        DataError: beginning with ``name``, if a long, thin picture would become too large.
+    """
     from PIL.Image import Resampling
 
     scale = max(width / picture.width, height / picture.height)

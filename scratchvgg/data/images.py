@@ -17,6 +17,7 @@ from .errors import DataError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif")
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # what is looked for in a file, whatever it is called: no PostScript
 MAX_BYTES = 1 << 29  # some decoders take in the whole file
+MAX_SCANS = 500  # of a progressive JPEG; usual are about ten. Ten bytes can say "pass over all pixels once more"
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 
 
@@ -30,7 +31,7 @@ def read_picture(path):
 
     Raises:
         DataError: naming the file and the reason, if it is missing, unreadable, no file, no picture (of :data:`FORMATS`), cut short,
-            or larger than Pillow's ``Image.MAX_IMAGE_PIXELS`` (89 million; Pillow itself only warns up to twice that).
+            a bomb, or larger than Pillow's ``Image.MAX_IMAGE_PIXELS`` (89 million; Pillow itself only warns up to twice that).
         ImportError: naming the extra, if Pillow is missing.
     """
     image_module = _pillow()
@@ -38,6 +39,8 @@ def read_picture(path):
     try:
         with _open(path) as file, image_module.open(file, formats=_formats(image_module)) as picture:
             _check_pixels(image_module, *picture.size)
+            if picture.format in ("JPEG", "MPO"):
+                _check_scans(file)
             picture.load()
             return _upright(image_module, to_rgb(picture), picture)
     except FileNotFoundError:
@@ -196,6 +199,16 @@ def _check_pixels(image_module, width: int, height: int) -> None:
         raise ValueError(f"its {width} × {height} pixels are more than the {limit:,} of PIL.Image.MAX_IMAGE_PIXELS")
 
 
+def _check_scans(file) -> None:
+    place, scans = file.tell(), 0
+    file.seek(0)
+    while part := file.read(1 << 20):
+        scans += part.count(b"\xff\xda")  # in compressed data 0 or a restart marker follows 255
+    file.seek(place)
+    if scans > MAX_SCANS:
+        raise ValueError(f"its JPEG has {scans:,} scans, the limit is {MAX_SCANS}")
+
+
 def _upright(image_module, rgb, picture):
     """``rgb`` turned as the EXIF (or XMP) of ``picture`` says; unreadable EXIF says nothing."""
     try:
@@ -214,7 +227,7 @@ def _start(whole: int, part: int) -> int:
 
 
 def _pair(size) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side > 0 for side in pair):
         raise ValueError(f"size: expected a positive integer or a pair (height, width) of them, got {size!r}")
     return int(pair[0]), int(pair[1])
