@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from scratchvgg import cli
+from scratchvgg.cli.commands import eval as eval_command
+from scratchvgg.cli.parser import Parser
 from scratchvgg.data.presets import ImageClassification
 from scratchvgg.models import small_vgg
 
@@ -269,3 +272,35 @@ def test_progress_where_no_terminal_is(run_dir, photos, capsys, monkeypatch):
     err = call(capsys, "--csv", photos / "labels.csv", "--checkpoint", run_dir, "--protocol", "multicrop")[2]
     shown = re.findall(r"^  (\d+) of 10 pictures, small_vgg multicrop@32, [\d:]+ gone, [\d:]+ left$", err, re.MULTILINE)
     assert len(shown) >= 3 and shown == sorted(shown, key=int)
+
+
+# ---- docs/evaluation.md ----------------------------------------------------------------------------------------------
+
+GUIDE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^scratchvgg eval (.*?)(?:  +.*)?$", GUIDE + eval_command.EXAMPLES, re.MULTILINE)
+
+
+def test_the_guide_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "docs/evaluation.md", "exec"), names)
+    assert len(re.findall(r"^small (?:dense|multicrop|both)@[\d,]+ +top-1 error ", capsys.readouterr().out, re.MULTILINE)) == 12
+    from scratchvgg.evaluate import posteriors
+
+    assert posteriors(names["net"].model, names["photographs"], "dense", 36, names["net"].preset).shape == (6, 10)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_guide_and_help_are_understood(command):
+    parser = Parser("scratchvgg eval", eval_command.DESCRIPTION, eval_command.EXAMPLES)
+    eval_command.configure(parser)
+    parser.parse_args(shlex.split(command))
+
+
+def test_the_guides_costs_are_those_of_the_protocols():
+    from scratchvgg.evaluate import cost
+
+    shown = dict(re.findall(r"^\| `(dense|multicrop|center)` .*\| ([\d., ]+) \|$", GUIDE, re.MULTILINE))
+    assert len(shown) == 3
+    for protocol, numbers in shown.items():
+        assert numbers == ", ".join(f"{cost(protocol, (375, 500), q):.3g}" for q in (256, 384, 512))
