@@ -56,17 +56,15 @@ def run(args) -> int:
     options, out = _options(args, photographs)
     nets, classes = _nets(options)
     pictures, source = _pictures(options, nets, classes)
-    plan = _plan(options, nets, pictures)
+    plan, train_scale, convolutions = _plan(options, nets, pictures), _train_scale(options), _convolutions(options.get("conv"))
     _place(nets, options)
-    out = Path(out or args.out or _free_folder(nets))
+    out = Path(out or args.out or _new_folder(nets))
     about = {"options": {name: _absolute(name, value) for name, value in options.items()}}
-    with _convolutions(options.get("conv")), Line() as line:
+    with convolutions, Line() as line:
         try:
             result = photographs.evaluate_photographs(
-                nets, pictures, plan, out, train_scale=_train_scale(options), about=about, report=line.show, warn=line.say)
+                nets, pictures, plan, out, train_scale=train_scale, about=about, report=line.show, warn=line.say)
         except KeyboardInterrupt:
-            if not out.exists():
-                return 130
             line.say(f"stopped; what is done is kept. Go on with:\n  {program()} eval --resume {shlex.quote(str(out))}")
             return 130
         except FloatingPointError as error:
@@ -281,11 +279,16 @@ def _convolutions(name):
     return nullcontext() if name is None else conv.using(name)
 
 
-def _free_folder(nets) -> Path:
-    stem, number = "eval-" + "+".join(net.name.partition("#")[0] for net in nets), 1
-    while os.path.lexists(Path("runs", f"{stem}-{number}")):
-        number += 1
-    return Path("runs", f"{stem}-{number}")
+def _new_folder(nets) -> Path:
+    """``runs/eval-NET-1``, or the first number that no other process has taken."""
+    stem, number = "eval-" + "+".join(net.architecture for net in nets), 1
+    while True:
+        path = Path("runs", f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
 
 
 def _absolute(name, value):
