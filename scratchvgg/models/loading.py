@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,7 @@ def load_net(name: str | None = None, weights=None, *, progress: bool = True, ve
     source = repr(entry) if path is None else str(path)
     if _is_checkpoint(tree):
         return _load_run(tree, name, source)
-    state = layouts.find_state_dict(tree)
-    layout, state = layouts.find_layout(state), layouts.to_torchvision(state)
+    state, layout = _state_of(tree, source)
     classes, options = _count_classes(state, source), {}
     if name is None:
         match = best_match(state)
@@ -104,7 +104,7 @@ def build_pretrained(name: str, make: Callable, weights, progress: bool, options
         _agree(name, options, len(imagenet_categories()), repr(entry))
     tree, entry = read(entry, path, progress)
     source = repr(entry) if path is None else str(path)
-    state = layouts.to_torchvision(layouts.find_state_dict(tree))
+    state, _ = _state_of(tree, source)
     _agree(name, options, _count_classes(state, source), source)
     with nn.init.skip():
         model = make(**options)
@@ -218,8 +218,11 @@ def take_over(model: nn.Module, state: Mapping[str, np.ndarray], name: str, sour
     if any(wrong.values()):
         counts = [f"{_count(keys)} {what} ({', '.join(keys[:2])}{', …' if len(keys) > 2 else ''})" for what, keys in wrong.items() if keys]
         raise WeightsError(f"{source} {_fits(state, name)}: {'; '.join(counts)}")
-    taken = {key: from_numpy(value) for key, value in state.items() if _as_mine(value, own[key].array)}
-    copied = {key: from_numpy(value) for key, value in state.items() if key not in taken}
+    try:
+        taken = {key: from_numpy(value) for key, value in state.items() if _as_mine(value, own[key].array)}
+        copied = {key: from_numpy(value) for key, value in state.items() if key not in taken}
+    except TypeError as error:  # complex numbers
+        raise WeightsError(f"{source}: {error}") from error
     model.load_state_dict(taken, strict=False, assign=True)
     model.load_state_dict(copied, strict=False)
 
@@ -244,12 +247,21 @@ def _fits(state, name) -> str:
     return f"does not fit {name}" + (f" (the nearest net is {match.name})" if match.matched and match.name != name else "")
 
 
+def _state_of(tree, source):
+    """(the weights in a tree under torchvision's names and in its shapes, the layout they were in or None)."""
+    try:
+        state = layouts.find_state_dict(tree)
+        return layouts.to_torchvision(state), layouts.find_layout(state)
+    except (WeightsError, ValueError, IndexError) as error:  # names of a layout with shapes that it cannot have
+        raise WeightsError(f"{source}: {error}") from error
+
+
 def _count_classes(state, source) -> int:
-    """Rows of the last matrix."""
-    matrices = [value for key, value in state.items() if key.endswith("weight") and value.ndim == 2]
+    """Rows of the last layer's matrix: of the one with the highest number in its name, for files may hold their entries in any order."""
+    matrices = [key for key, value in state.items() if key.endswith("weight") and value.ndim == 2]
     if not matrices:
         raise WeightsError(f"{source} has no linear layer ({len(state)} entries), so no number of classes: it is no whole net")
-    return matrices[-1].shape[0]
+    return state[max(matrices, key=lambda key: [int(number) for number in re.findall(r"\d+", key)])].shape[0]
 
 
 # ---- trainings of scratchvgg -----------------------------------------------------------------------------------------

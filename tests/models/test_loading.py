@@ -180,6 +180,17 @@ def test_keras_weights_bring_caffes_preprocessing(state, tmp_path, nested):
     np.testing.assert_allclose(net.preset.normalize(pixels), expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_timms_layout_in_any_order(patch, tmp_path, backwards):
+    from scratchvgg.weights.layouts import from_torchvision
+
+    state = narrow_vgg11.state(num_classes=5)
+    theirs = from_torchvision({key: value.numpy() for key, value in state.items()}, "timm")
+    sv.save({key: theirs[key] for key in sorted(theirs, reverse=backwards)}, tmp_path / "x.safetensors")
+    assert same(load_net("vgg11", tmp_path / "x.safetensors"), state)
+    assert models.vgg11(weights=tmp_path / "x.safetensors").classifier[-1].out_features == 5
+
+
 @pytest.mark.parametrize("name", ["vgg11", "vgg16_bn"])
 def test_a_file_of_torchvisions_net(name, tmp_path, torch):
     """Full width, all zeros: a file with holes takes no room."""
@@ -344,12 +355,20 @@ def test_a_damaged_state_dict(state, tmp_path, change, message, name):
 @pytest.mark.parametrize(("tree", "message"), [
     ({"layer1.weight": np.zeros((10, 3), "f4")}, "does not fit vgg16"),
     ({"features.0.weight": np.zeros((4, 3, 3, 3), "f4")}, "has no linear layer"),
-    ({"epoch": 3}, "no weights in it"),
+    ({"epoch": 3}, "x.npz: there are no weights in it"),
+    ({}, "x.npz: there are no weights in it"),
+    ({"block1_conv1/kernel": np.float32(1)}, "x.npz: "),
 ])
 def test_a_file_of_something_else(patch, tmp_path, tree, message):
     sv.save(tree, tmp_path / "x.npz")
     with pytest.raises(WeightsError, match=message):
         load_net("vgg16", tmp_path / "x.npz")
+
+
+def test_complex_numbers_are_no_weights(state, tmp_path):
+    sv.save({**{key: value.numpy() for key, value in state.items()}, "features.0.bias": np.zeros(4, "c8")}, tmp_path / "x.npz")
+    with pytest.raises(WeightsError, match=r"x.npz: scratchvgg has no element type complex64"):
+        load_net("vgg11", tmp_path / "x.npz")
 
 
 def test_unusable_arguments(patch, tmp_path):
