@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Callable
 
 _BUILDERS: dict[str, Callable] = {}
@@ -20,9 +21,22 @@ def register_model(builder: Callable) -> Callable:
     return builder
 
 
-def list_models() -> list[str]:
-    """All names that :func:`get_model` takes, sorted."""
-    return sorted(_BUILDERS)
+def list_models(module=None, include=None, exclude=None) -> list[str]:
+    """The names that :func:`get_model` takes, sorted.
+
+    Args:
+        module: only nets whose file lies in this package, such as ``scratchvgg.models``.
+        include, exclude: shell patterns, or lists of them, that names must or must not match: ``list_models(include="vgg*", exclude="*_bn")``.
+    """
+    include, exclude = ([patterns] if isinstance(patterns, str) else list(patterns) for patterns in (include or "*", exclude or ()))
+    return sorted(
+        name for name, builder in _BUILDERS.items()
+        if _matches(name, include) and not _matches(name, exclude) and (module is None or builder.__module__.rpartition(".")[0] == module.__name__)
+    )
+
+
+def _matches(name, patterns) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def get_model_builder(name: str) -> Callable:
