@@ -4,10 +4,11 @@ It opens no file. Every byte that libhdf5 asks for is requested from the parent 
 *offsets* of plain datasets, which the parent maps by itself. Once h5py is loaded the process may open nothing, fork nothing, write nothing and grow
 little; for each file it has half a second of processor time. If libhdf5 crashes, only this process ends.
 
-Parent to child, per file: its length as 8 bytes. Child to parent: 16 bytes (offset, count), answered with the bytes, any number of times; then
-(2⁶⁴ - 1, length) and the answer.
+Child to parent: "ready". Parent to child, per file: its length as 8 bytes. Child to parent: 16 bytes (offset, count), answered with
+the bytes, any number of times; then (2⁶⁴ - 1, length) and the answer.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -176,7 +177,8 @@ def confine():
         with open("/proc/self/statm") as file:
             limits["RLIMIT_AS"] = int(file.read().split()[0]) * resource.getpagesize() + GROWTH
     for name, limit in limits.items():
-        resource.setrlimit(getattr(resource, name), (limit, limit))
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # systems differ in what they limit
+            resource.setrlimit(getattr(resource, name), (limit, limit))
 
 
 def main():
@@ -192,9 +194,11 @@ def main():
         warm.attrs["names"] = [b"a"]
         inspect_quietly(warm)
     confine()
+    requests.write(b"ready")
+    requests.flush()
     while len(head := answers.read(8)) == 8:
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # ends the process even inside libhdf5
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process even inside libhdf5
         remote = Remote(int.from_bytes(head, "little"), requests, answers)
         try:
             with h5py.File(remote, "r") as file:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from .source import Malformed, Source
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _DTYPES = {order + kind for order in "<>" for kind in ("f2", "f4", "f8")}
-_ANSWER = (1 << 64) - 1
+_ANSWER, _READY = (1 << 64) - 1, b"ready"
 _LONGEST_ANSWER, _LONGEST_PIECE = 1 << 22, 1 << 16
 _MOST_AXES = 32
+_MOST_FILES = 5000  # for one child: what libhdf5 leaks over hostile files adds up
+_NEEDED = "Keras's HDF5 files need h5py: pip install 'scratchvgg[keras]'"
+_SCRIPT = Path(__file__).with_name("_hdf5_child.py")
 _SECONDS = 20.0  # by the clock: for the start of the child and one file
 _ROLES = {"W": "kernel", "b": "bias"}  # Keras 1's names
 _STAGES = {8: (1, 1, 2, 2, 2), 10: (2, 2, 2, 2, 2), 13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions of VGG 11, 13, 16, 19 per block
@@ -143,11 +147,11 @@ class Inspector:
 
     def __init__(self):
         self._process = None
-        self._late = False
+        self._served, self._late = 0, False
 
     def __enter__(self) -> Inspector:
         if importlib.util.find_spec("h5py") is None:
-            raise ImportError("Keras's HDF5 files need h5py: pip install 'scratchvgg[keras]'")
+            raise ImportError(_NEEDED)
         self._folders = list(dict.fromkeys(str(Path(importlib.util.find_spec(name).origin).parents[1]) for name in ("h5py", "numpy")))
         return self
 
@@ -160,12 +164,15 @@ class Inspector:
         Raises:
             Malformed: if it is refused, or the child crashed, took too long or too much memory.
         """
-        if self._process is None:
-            self._start()
+        if self._served >= _MOST_FILES:
+            self._end()
         self._late = False
         timer = threading.Timer(_SECONDS, self._interrupt)
         timer.start()
         try:
+            if self._process is None:
+                self._start()
+            self._served += 1
             answer = self._converse(source)
         except (OSError, EOFError):
             raise Malformed(self._post_mortem()) from None
@@ -196,33 +203,39 @@ class Inspector:
         return json.loads(text)
 
     def _start(self):
-        script = Path(__file__).with_name("_hdf5_child.py")
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-        command = [sys.executable, "-I", str(script), json.dumps(self._folders)]
+        command = [sys.executable, "-I", str(_SCRIPT), json.dumps(self._folders)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        self._served = 0
+        if self._process.stdout.read(len(_READY)) != _READY and not self._late:
+            self._end()
+            raise ImportError(f"{_NEEDED} (it is installed, but cannot be imported by {sys.executable})")
 
     def _interrupt(self):
         self._late = True
-        self._process.kill()
+        if self._process is not None:
+            self._process.kill()
 
     def _post_mortem(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)  # its pipe is closed: it is ending by itself
         code = self._end()
         if self._late:
             return f"libhdf5 took longer than {_SECONDS:.0f} s over it"
-        return f"libhdf5 crashed on it or took too much time or memory (its process ended with status {code})"
+        if code == -getattr(signal, "SIGPROF", 0):
+            return "libhdf5 took too much processor time over it"
+        how = signal.Signals(-code).name if code < 0 else f"status {code}"
+        return f"libhdf5 crashed on it or needs too much memory (its process ended with {how})"
 
     def _end(self) -> int | None:
         if self._process is None:
             return None
         process, self._process = self._process, None
+        process.kill()
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):
                 pipe.close()
-        try:
-            return process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        return process.wait()
 
 
 def _send(pipe, data: bytes) -> None:

@@ -88,7 +88,10 @@ def _emit(value, place: tuple, parts: list, arrays: list) -> None:
         return
     for cls in type(value).__mro__:
         if cls in _SCALARS:
-            parts.append(_SCALARS[cls](value))
+            try:
+                parts.append(_SCALARS[cls](value))
+            except OverflowError:
+                raise TypeError(f"save: torch's format has no integer as large as the one at {shown(place)}") from None
             return
         if cls in _CONTAINERS:
             opening, closing, keyed = _CONTAINERS[cls]
@@ -117,10 +120,8 @@ def _integer(value: int) -> bytes:
         return b"K" + bytes([value])
     if -(1 << 31) <= value < 1 << 31:
         return b"J" + struct.pack("<i", value)
-    length = value.bit_length() // 8 + 1
-    if length > 255:
-        raise TypeError(f"save: torch's format has no integers of {value.bit_length()} bits")
-    return b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True)
+    data = value.to_bytes(min(value.bit_length() // 8 + 1, 255), "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
 
 
 def _bytes(value: bytes) -> bytes:

@@ -12,7 +12,7 @@ import zlib
 ALIGNMENT = 64
 _FLAGS = 0x0808  # data descriptor, names in UTF-8
 _DATE = 0x0021  # 1 January 1980: equal contents give equal files
-_LIMIT = 0xFFFFFFFF  # what a 32-bit field cannot say is in the zip64 extra field
+_ONES = _LIMIT = 0xFFFFFFFF  # sizes and offsets from here on are in the zip64 extra field, and all ones stand in their own
 
 
 class ZipWriter:
@@ -55,16 +55,20 @@ class ZipWriter:
         start = self._position
         for name, crc, size, offset in self._entries:
             wide = _wide_fields(size, size, offset)
-            self._write(struct.pack("<4s6H3I5H2I", b"PK\1\2", 45, 45 if wide else 20, _FLAGS, 0, 0, _DATE, crc, min(size, _LIMIT), min(size, _LIMIT),
-                                    len(name), len(wide), 0, 0, 0, 0, min(offset, _LIMIT)) + name + wide)
+            self._write(struct.pack("<4s6H3I5H2I", b"PK\1\2", 45, 45 if wide else 20, _FLAGS, 0, 0, _DATE, crc, _narrow(size), _narrow(size),
+                                    len(name), len(wide), 0, 0, 0, 0, _narrow(offset)) + name + wide)
         end, count = self._position, len(self._entries)
         self._write(struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, end - start, start))
         self._write(struct.pack("<4sIQI", b"PK\6\7", 0, end, 1))
-        self._write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, min(count, 0xFFFF), min(count, 0xFFFF), min(end - start, _LIMIT), min(start, _LIMIT), 0))
+        self._write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, min(count, 0xFFFF), min(count, 0xFFFF), _narrow(end - start), _narrow(start), 0))
 
     def _write(self, data):
         self._file.write(data)
         self._position += len(data)
+
+
+def _narrow(value: int) -> int:
+    return value if value < _LIMIT else _ONES
 
 
 def _wide_fields(*values: int) -> bytes:
