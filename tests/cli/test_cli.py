@@ -95,7 +95,7 @@ BAD = [
     (["summary", "vgg16", "--input-size", "big"], "expected a number or HEIGHTxWIDTH, got 'big'"),
     (["summary", "vgg16", "--batch", "0"], "--batch: expected 1 or more, got 0"),
     (["summary", "vgg16", "--options", "deep=1"], "deep"),
-    (["predict", "a.png"], "required: --checkpoint"),
+    (["predict", "a.png"], "no weights: give --weights"),
     (["predict", "a.png", "--checkpoint", "nowhere"], "nowhere: there is no such file"),
 ]
 
@@ -231,7 +231,7 @@ def test_predict(run_dir, tmp_path, capsys):
     assert [c["probability"] for c in classes] == sorted((c["probability"] for c in classes), reverse=True)
     (tmp_path / "b.png").write_text("no picture")
     status, _, err = call(capsys, "predict", tmp_path / "b.png", "--checkpoint", run_dir)
-    assert status == 2 and "b.png" in err and err.count("\n") == 1
+    assert status == 1 and "b.png" in err and err.count("\n") == 1
 
 
 def test_summary(run_dir, capsys):
