@@ -149,7 +149,8 @@ def window(flat: np.ndarray, offset: int, shape, strides=None) -> np.ndarray:
     try:
         if not span:
             return flat[:0].reshape(shape)
-        return np.ndarray(shape, flat.dtype, flat, offset * step, None if strides is None else [s * step for s in strides])
+        steps = None if strides is None else [(s if n > 1 else 1) * step for n, s in zip(shape, strides, strict=True)]
+        return np.ndarray(shape, flat.dtype, flat, offset * step, steps)
     except (ValueError, OverflowError):  # NumPy's own limits on shapes
         raise Malformed(f"it declares an array of shape {_shown(shape)}, which cannot be represented") from None
 

@@ -20,6 +20,7 @@ from .torch_tensors import LARGEST_PICKLE, Storage, fill, read_pickle
 from .zip_reader import START, ZipReader
 
 _TAIL = 1 << 20  # bytes at the end of a file in which its directory is looked for
+_TORCHSCRIPT = "it is a TorchScript archive, which holds a program; save the state_dict() of the model with torch.save instead"
 
 
 def matches(source: Source) -> bool:
@@ -27,8 +28,7 @@ def matches(source: Source) -> bool:
     if source.size < 30 or source.bytes(0, 4) != START:
         return False
     first = source.bytes(30, min(int.from_bytes(source.bytes(26, 2), "little"), source.size - 30))
-    tail = min(_TAIL, source.size)
-    return first.endswith(b"data.pkl") or b"/data.pkl" in source.bytes(source.size - tail, tail)
+    return first.endswith(b"data.pkl") or b"/data.pkl" in _tail(source)
 
 
 def read(source: Source, as_tensor: Callable | None = None, verify: bool = True):
@@ -43,7 +43,10 @@ def read(source: Source, as_tensor: Callable | None = None, verify: bool = True)
         Malformed: if the archive is cut, corrupt, TorchScript, or declares what it does not hold.
         ImportError: if there are bfloat16 tensors and ml_dtypes is not installed.
     """
-    archive = ZipReader(source)
+    try:
+        archive = ZipReader(source)
+    except Malformed as error:  # TorchScript compresses its code
+        raise Malformed(_TORCHSCRIPT) if b"/constants.pkl" in _tail(source) else error from None
     folder = _folder(archive)
     for name in archive.members if verify else ():
         archive.check(name)
@@ -73,11 +76,16 @@ def read(source: Source, as_tensor: Callable | None = None, verify: bool = True)
     return fill(tree, flat, as_tensor or (lambda array: array))
 
 
+def _tail(source: Source) -> bytes:
+    count = min(_TAIL, source.size)
+    return source.bytes(source.size - count, count)
+
+
 def _folder(archive: ZipReader) -> str:
     """The one folder, with its slash, that all members are in."""
     pickles = [name for name in archive.members if name.split("/")[-1].lower() == "data.pkl"]
     if any(name.split("/")[1:2] in (["code"], ["constants.pkl"]) for name in archive.members):
-        raise Malformed("it is a TorchScript archive, which holds a program; save the state_dict() of the model with torch.save instead")
+        raise Malformed(_TORCHSCRIPT)
     if len(pickles) != 1:
         raise Malformed(f"it has {len(pickles)} pickles named data.pkl, expected one")
     folder = pickles[0].removesuffix("data.pkl")

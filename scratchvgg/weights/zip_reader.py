@@ -200,8 +200,8 @@ def _check_local(source: Source, offset: int, raw: bytes, flags: int, crc: int, 
     after = start + size
     if after > end:
         raise Malformed(f"member {_decode(raw, flags)!r} declares {size:,} bytes and would reach past the members' end")
-    unsaid = flags & _DESCRIBED and (local_crc, packed, local_size) == (0, 0, 0)
-    if not unsaid and (local_crc, *_widen(rest[name_length:], local_size, packed)) != (crc, size, size):
+    said = (local_crc, *_widen(rest[name_length:], local_size, packed))
+    if said != (crc, size, size) and not (flags & _DESCRIBED and said == (0, 0, 0)):
         raise disagree
     if not flags & _DESCRIBED:
         return start, after
