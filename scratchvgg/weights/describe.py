@@ -7,7 +7,6 @@ from .zip_reader import START, ZipReader
 
 _BEGINNINGS = (
     (b"version https://git-lfs", "a git-lfs pointer: the weights themselves were not fetched (git lfs pull)"),
-    (b"\x80", "a Python pickle: unpickling can run code, so it is refused"),
     (b"\x1f\x8b", "compressed with gzip: unpack it first"),
     (b"BZh", "compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ", "compressed with xz: unpack it first"),
@@ -33,8 +32,6 @@ def describe(source: Source) -> Malformed:
         return _describe_zip(source)
     if head.startswith(b"PK"):
         return Malformed("it is truncated or no weights file at all (a zip archive without its beginning)")
-    if head[257:262] == b"ustar":
-        return Malformed("it is a tar archive: refused. If it is PyTorch's format from before 2018, load and save it with a newer torch first")
     for beginning, what in _BEGINNINGS:
         if head.startswith(beginning):
             return Malformed(f"it is truncated or no weights file: it seems to be {what}")

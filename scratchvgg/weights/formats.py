@@ -7,8 +7,8 @@ format           suffix for saving               what it keeps
 ===============  ==============================  ======================================================================================
 ``npz``          ``.npz`` and all not named here  any tree, bit for bit; a CRC-32 for each array; NumPy's own ``.npz`` files are read too
 ``torch``        ``.pth`` ``.pt``                any tree, bit for bit; a CRC-32 for each storage; tied weights stay tied
-``torch-legacy``  read only                      PyTorch's format before 1.6 (torchvision's VGG files); no checksum
 ``safetensors``  ``.safetensors``                a flat dict of arrays; no checksum
+``torch-legacy``  read only                      PyTorch's format before 1.6 (torchvision's VGG files); no checksum
 ``keras``        read only                       VGG weights in Keras's HDF5; no checksum; needs the extra ``keras``
 ===============  ==============================  ======================================================================================
 """
@@ -47,8 +47,8 @@ class Format:
 FORMATS = (
     Format("npz", (".npz",), archive.matches, archive.read, archive.write),
     Format("torch", (".pth", ".pt"), torch_zip.matches, torch_zip.read, torch_write.write),
-    Format("torch-legacy", (), torch_legacy.matches, torch_legacy.read),
     Format("safetensors", (".safetensors",), safetensors.matches, safetensors.read, safetensors.write),
+    Format("torch-legacy", (), torch_legacy.matches, torch_legacy.read),
     Format("keras", (".h5", ".hdf5", ".keras"), keras.matches, keras.read),
 )
 _BY_NAME = {form.name: form for form in FORMATS}
@@ -102,7 +102,8 @@ def save(f, tree, format: str | None = None) -> None:
     """
     if format is not None and format not in _BY_NAME:
         raise ValueError(f"save: unknown format {format!r}, expected one of {_writable()}")
-    suffix = "" if hasattr(f, "write") else os.path.splitext(os.fsdecode(f))[1].lower()
+    f = f if hasattr(f, "write") else os.fsdecode(f)
+    suffix = os.path.splitext(f)[1].lower() if isinstance(f, str) else ""
     form = _BY_SUFFIX.get(suffix, _BY_NAME["npz"]) if format is None else _BY_NAME[format]
     if form.write is None:
         raise ValueError(f"save: {form.name} files are only read; written are {_writable()}")

@@ -119,6 +119,82 @@ def test_missing_file_is_an_os_error(tmp_path):
         load_tree(tmp_path / "absent")
 
 
+def test_numpy_opens_it_and_data_can_be_mapped(tmp_path):
+    tree = {"net": {"a/b": np.arange(6.0), "a\\b": np.ones(3, np.int8), "": np.zeros(2), "..": np.ones(1),
+                    "x" * 2000: np.ones(1), "ü\n:": np.ones(1)}}
+    assert same(round_trip(tmp_path, tree), tree)
+    with np.load(tmp_path / "x.npz") as archive:
+        assert archive["net/a|b"].tolist() == list(range(6)) and len(archive.files) == 7
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+        assert archive.testzip() is None
+    mapped = load_tree(tmp_path / "x.npz", mmap=True)
+    assert same(mapped, tree) and all(array.flags.aligned and array.flags.writeable for array in mapped["net"].values())
+    for array in mapped["net"].values():
+        array += 1
+    assert same(load_tree(tmp_path / "x.npz"), tree)
+
+
+def test_what_python_zipped_before_is_read(tmp_path):
+    """Archives written with Python's zipfile: sizes in the local headers, data at any offset."""
+    with zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(INDEX), json.dumps({"format": "scratchvgg", "version": 1, "tree": {"dict": {"a": {"array": "a.npy"}}}}))
+        for name, large in (("a.npy", True), ("unused.npy", False)):
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=large) as member:
+                np.lib.format.write_array(member, np.arange(5.0), version=(1, 0))
+    for mmap in (True, False):
+        assert same(load_tree(tmp_path / "x", mmap=mmap), {"a": np.arange(5.0)})
+
+
+def test_numpys_own_files(tmp_path):
+    from scratchvgg.weights import load
+
+    tree = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "f": np.asfortranarray(np.arange(6).reshape(2, 3)), "b": np.array([True, False]),
+            "s": np.float16(2), "u": np.arange(3, dtype=np.uint16), "folder/w": np.zeros((0, 4))}
+    np.savez(tmp_path / "x.npz", *[np.ones(2)], big=np.arange(3, dtype=">f4"), **tree)
+    for mmap in (True, False):
+        read = load(tmp_path / "x.npz", mmap=mmap)
+        assert list(read) == ["big", *tree, "arr_0"] and read["big"].dtype == np.float32 and read["big"].tolist() == [0, 1, 2]
+        assert all(same(read[name], np.asarray(value)) for name, value in tree.items()) and read["f"].flags.f_contiguous
+        read["w"][0] = 7  # writable
+
+
+@pytest.mark.parametrize(("save", "message"), [
+    (lambda path: np.savez_compressed(path, a=np.ones(3)), "compressed"),
+    (lambda path: np.savez(path, a=np.array([{}])), "expected an array of numbers"),
+    (lambda path: np.savez(path, a=np.array(["text"])), "expected an array of numbers"), (lambda path: np.savez(path), "no weights file"),
+    (lambda path: np.savez(path, a=np.zeros(1, [("x", "f4")])), "expected an array of numbers"),
+])
+def test_numpys_own_files_that_are_refused(tmp_path, save, message):
+    save(tmp_path / "x.npz")
+    with pytest.raises(WeightsError, match=message):
+        load_tree(tmp_path / "x.npz")
+
+
+def test_a_flipped_bit_counts_only_where_it_is_verified(tmp_path):
+    from scratchvgg.weights import load
+
+    save_tree(tmp_path / "x.npz", {"a": np.zeros(1000)})
+    whole = bytearray((tmp_path / "x.npz").read_bytes())
+    whole[4000] ^= 1
+    (tmp_path / "x.npz").write_bytes(whole)
+    with pytest.raises(WeightsError, match="CRC"):
+        load(tmp_path / "x.npz")
+    assert np.count_nonzero(load(tmp_path / "x.npz", verify=False)["a"]) == 1
+
+
+def test_trees_too_large_to_be_read_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="put numbers into arrays"):
+        save_tree(tmp_path / "x", list(range(1_100_000)))
+    assert not list(tmp_path.iterdir())
+    save_tree(tmp_path / "x", list(range(1_000_000)))
+    assert load_tree(tmp_path / "x")[-1] == 999_999
+
+
+def test_an_index_of_too_many_values(tmp_path):
+    with pytest.raises(WeightsError, match="more than 1,048,576 values"):
+        load_tree(_archive(tmp_path / "x", "[" + "[]," * 1_100_000 + "[]]"))
+
+
 # ---- hostile files ---------------------------------------------------------------------------------------------------
 
 
@@ -194,10 +270,13 @@ def test_hostile_index(tmp_path, tree):
         load_tree(_archive(tmp_path / "x", tree))
 
 
-@pytest.mark.parametrize("tree", [{"array": "absent.npy"}, {"pickle": 1}, {"dict": 3}, {"items": [[[], 1]]}, {"float": "zz"}, {}])
+@pytest.mark.parametrize("tree", [
+    {"array": "absent.npy"}, {"pickle": 1}, {"dict": 3}, {"items": [[[], 1]]}, {"float": "zz"}, {}, {"array": INDEX}, {"array": 3},
+    {"array": "a.npy", "dtype": "object"}, {"array": "a.npy", "dtype": "bfloat16"}, {"array": "a.npy", "axes": [1]}, {"array": "a.npy", "axes": "a"},
+], ids=str)
 def test_hostile_entries(tmp_path, tree):
     with pytest.raises(WeightsError):
-        load_tree(_archive(tmp_path / "x", tree))
+        load_tree(_archive(tmp_path / "x", tree, [("a.npy", _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", b"\0" * 4))]))
 
 
 def test_compressed_members_are_refused(tmp_path):
