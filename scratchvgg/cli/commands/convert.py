@@ -8,9 +8,9 @@ from ..errors import CommandError
 
 SUMMARY = "a weights file in another format, layout or element type, verified bit for bit"
 DESCRIPTION = """
-Read a weights file of any kind and write its weights as .npz, .safetensors, or .pth (.pt) for PyTorch. What a training left beside the
-weights is dropped unless --keep-wrapping asks for everything. The new file is read back and compared bit for bit before it gets its name.
-Keras files come out in torchvision's layout; the net then takes RGB images.
+Read a weights file of any kind and write its weights as .npz, .safetensors, or .pth (.pt) for PyTorch. What a training left beside
+the weights is dropped unless --keep-wrapping asks for everything. The new file is read back and compared bit for bit before it gets
+its name. Keras files come out in torchvision's layout; the net then takes RGB images.
 """
 EXAMPLES = """
 scratchvgg convert vgg16.pth vgg16.safetensors
@@ -35,11 +35,12 @@ def configure(parser) -> None:
 
 def run(args) -> int:
     """Read, write, read back, compare."""
-    from ... import load, weights
+    from ... import weights
+    from ...serialization import load
     from ...weights import layouts
     from ...weights.atomic import atomic_write
     from ...weights.trees import shown
-    from .weights import beside, in_layout
+    from .weights import beside, in_layout, unwrap
 
     target = Path(args.target)
     form = FORMATS.get(target.suffix.lower())
@@ -52,7 +53,7 @@ def run(args) -> int:
     said = [f"read {args.source} ({weights.identify(args.source)})"]
     tree = load(args.source)
     if not args.keep_wrapping:
-        found = layouts.unwrap(tree)
+        found = unwrap(args.source, tree)
         left = beside(tree, found)
         layout = layouts.find_layout(found.clean)
         wanted = args.layout or ("torchvision" if layout and layout.name == "keras" else None)

@@ -9,14 +9,14 @@ from ..text import table
 
 SUMMARY = "what is in a weights file: names, shapes, types, checks, the net it belongs to"
 DESCRIPTION = """
-Look into a weights file of any kind that can be read (.npz, PyTorch's .pth and .pt, safetensors, Keras HDF5) without running anything
-that is in it: its format, the checks it passed, where in it the weights are, every entry, and the net that they fit best.
+Look into a weights file of any kind that can be read (.npz, PyTorch's .pth and .pt, safetensors, Keras HDF5) without running
+anything that is in it: its format, the checks it passed, where in it the weights are, every entry, and the net that they fit best.
 """
 EXAMPLES = """
 scratchvgg weights vgg16.pth
-scratchvgg weights vgg16.pth --stats                least and largest value, NaNs and infinities of each entry
+scratchvgg weights vgg16.pth --stats                       least and largest value, NaNs and infinities of each entry
 scratchvgg weights timm.safetensors --layout torchvision   under torchvision's names
-scratchvgg weights vgg16.pth --json                 for programs
+scratchvgg weights vgg16.pth --json                        for programs
 """
 
 CHECKS = {  # beyond structure, sizes, shapes and offsets, which are checked in every format
@@ -42,7 +42,7 @@ def run(args) -> int:
 
     tree = weights.load(args.file, verify=args.verify)
     kind = weights.identify(args.file)
-    found = layouts.unwrap(tree)
+    found = unwrap(args.file, tree)
     layout = layouts.find_layout(found.clean)
     state = in_layout(found, args.layout) if args.layout else found.state
     match = matching.best_match(tree)
@@ -70,6 +70,16 @@ def run(args) -> int:
     print(f"\n{about['entries']} entries, {about['parameters']:,} parameters, {about['weight_bytes']:,} bytes "
           f"({about['weight_bytes'] / 2**20:,.1f} MiB)\nbest match: {match}")
     return 0
+
+
+def unwrap(path, tree):
+    """The state dict found in the tree of a file, as :func:`scratchvgg.weights.layouts.unwrap`; the error names the file."""
+    from ...weights import WeightsError, layouts
+
+    try:
+        return layouts.unwrap(tree)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def in_layout(found, layout: str) -> dict:
