@@ -9,8 +9,13 @@ what did not fit is decoded again in every epoch. Either way the pixels are the 
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
+from ..array import get_num_threads
+from ..array.threads import stay_in_place
 from .batch_info import BatchInfo
 from .dataset import Dataset
 from .images import center_crop, resize_shorter, to_array, to_picture
@@ -39,7 +44,7 @@ class CenterCrops(Dataset):
         if not 1 <= crop <= scale:
             raise ValueError(f"crop: expected a side from 1 to the scale of the pictures, {scale}, got {crop}")
         self.dataset, self.crop, self.scale = dataset, crop, scale
-        self._largest, self._free, self._kept = largest or scale, memory, {}
+        self._largest, self._free, self._kept, self._lock = largest or scale, memory, {}, threading.Lock()
         for name in ("classes", "mean", "std"):
             setattr(self, name, getattr(dataset, name))
 
@@ -63,9 +68,10 @@ class CenterCrops(Dataset):
         image, label = self.dataset[index]
         if min(image.shape[1:]) > self._largest:
             image = to_array(resize_shorter(to_picture(image), self._largest))
-        if image.nbytes <= self._free:
-            self._kept[index] = image, int(label)
-            self._free -= image.nbytes
+        with self._lock:
+            if image.nbytes <= self._free and index not in self._kept:
+                self._kept[index] = image, int(label)
+                self._free -= image.nbytes
         return to_picture(image), int(label)
 
     def __repr__(self):
@@ -95,15 +101,20 @@ class ScaleJitter(CenterCrops):
         """Windows, uint8 (n, 3, c, c), and labels, int64 (n,), of the items at ``indices``.
 
         Scales are uniform integers from Smin to Smax and places uniform among all that fit; they are drawn from ``info.rng``, first n scales,
-        then n pairs (from top, from left).
+        then n pairs (from top, from left). Decoding and scaling are spread over threads (:func:`scratchvgg.set_num_threads`); Pillow lets them
+        work at once.
         """
         count = len(indices)
         scales = info.rng.integers(self.smallest, self.largest + 1, (count,)).tolist()
         places = info.rng.uniform((count, 2)).tolist()
         windows, labels = np.empty((count, 3, self.crop, self.crop), np.uint8), np.empty(count, np.int64)
-        for i, (index, scale, (down, right)) in enumerate(zip(indices, scales, places, strict=True)):
-            picture, labels[i] = self._picture(int(index))
-            picture = resize_shorter(picture, scale)
+
+        def cut(i):
+            picture, labels[i] = self._picture(int(indices[i]))
+            picture, (down, right) = resize_shorter(picture, scales[i]), places[i]
             top, left = int(down * (picture.height - self.crop + 1)), int(right * (picture.width - self.crop + 1))
             windows[i] = to_array(picture.crop((left, top, left + self.crop, top + self.crop)))
+
+        with ThreadPoolExecutor(get_num_threads(), "scratchvgg-pictures", initializer=stay_in_place) as pool:
+            list(pool.map(cut, range(count)))
         return windows, labels

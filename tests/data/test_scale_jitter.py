@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from scratchvgg.array import Generator
-from scratchvgg.data import DataLoader, ImageFolder, Subset, transforms
+from scratchvgg.array import Generator, get_num_threads, set_num_threads
+from scratchvgg.data import DataError, DataLoader, ImageFolder, Subset, transforms
 from scratchvgg.data.batch_info import BatchInfo
 from scratchvgg.data.dataset import Dataset
 from scratchvgg.data.images import center_crop, resize_shorter, to_array, to_picture
@@ -88,6 +88,27 @@ def test_memory_changes_reads_and_no_bit(memory):
     assert all(np.array_equal(a, whole.random_batch(np.arange(5), info(epoch))[0]) for epoch, a in enumerate(got))
     assert {0: pictures.reads == 15, 5000: 5 < pictures.reads < 15, 1 << 20: pictures.reads == 5}[memory]
     assert sum(image.nbytes for image, _ in dataset._kept.values()) <= memory
+
+
+def test_threads_change_no_bit():
+    before, got = get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            set_num_threads(threads)
+            dataset = ScaleJitter(Pictures(), 12, 14, 30, memory=4000)
+            got.append([dataset.random_batch(np.arange(5).repeat(4), info(epoch, count=20)) for epoch in range(2)])
+            assert sum(image.nbytes for image, _ in dataset._kept.values()) <= 4000
+    finally:
+        set_num_threads(before)
+    assert all(np.array_equal(a, b) for one, other in zip(*got, strict=True) for a, b in zip(one, other, strict=True))
+
+
+def test_a_broken_picture_is_named_by_the_loader(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a" / "whole.png")
+    (tmp_path / "a" / "broken.png").write_bytes((tmp_path / "a" / "whole.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"broken\.png"):
+        list(DataLoader(ScaleJitter(ImageFolder(tmp_path), 12, 14, 30), 2, seed=0))
 
 
 def test_loader_resumes_in_the_middle_and_prefetching_changes_nothing():
