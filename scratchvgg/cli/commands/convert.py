@@ -8,9 +8,9 @@ from ..errors import CommandError
 
 SUMMARY = "a weights file in another format, layout or element type, verified bit for bit"
 DESCRIPTION = """
-Read a weights file of any kind and write its weights as .npz, .safetensors, or .pth (.pt) for PyTorch. What a training left beside
-the weights is dropped unless --keep-wrapping asks for everything. The new file is read back and compared bit for bit before it gets
-its name. Keras files come out in torchvision's layout; the net then takes RGB images.
+Read a weights file of any kind and write its weights as .npz, .safetensors, or .pth (.pt) for PyTorch. What a training left
+beside the weights is dropped unless --keep-wrapping asks for everything. The new file is read back and compared bit for bit
+before it gets its name. Keras files come out in torchvision's layout; the net then takes RGB images.
 """
 EXAMPLES = """
 scratchvgg convert vgg16.pth vgg16.safetensors

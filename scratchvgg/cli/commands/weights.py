@@ -9,8 +9,9 @@ from ..text import table
 
 SUMMARY = "what is in a weights file: names, shapes, types, checks, the net it belongs to"
 DESCRIPTION = """
-Look into a weights file of any kind that can be read (.npz, PyTorch's .pth and .pt, safetensors, Keras HDF5) without running
-anything that is in it: its format, the checks it passed, where in it the weights are, every entry, and the net that they fit best.
+Look into a weights file of any kind that can be read (.npz, PyTorch's .pth and .pt, safetensors, Keras HDF5) without
+running anything that is in it: its format, the checks it passed, where in it the weights are, every entry, and the net
+that they fit best.
 """
 EXAMPLES = """
 scratchvgg weights vgg16.pth
