@@ -50,11 +50,15 @@ def measure(net: str, scales, crop: int, rounds: int, progress=lambda text: None
         sides = {"50 crops": lambda: run_crops(model, pictures[max(scales)][0], crop)}
         sides |= {f"dense {q}": lambda x=x: [dense(sv.tensor(side)) for side in (x, x[..., ::-1])] for q, x in pictures.items()}
         timings = interleave(sides, rounds=rounds, progress=progress)
-        layer = [] if timings.interrupted else [measure_layer(dense, q, x.shape[2:], rounds, progress) for q, x in pictures.items()]
+        layer = []
+        for q, x in pictures.items():
+            if timings.interrupted or (layer and layer[-1]["interrupted"]):
+                break
+            layer.append(measure_layer(dense, q, x.shape[2:], rounds, progress))
     crop_macs, _ = work(dense, crop, crop)
     report["crops"] = timings["50 crops"].summary() | {"macs": CROPS * crop_macs}
     report["rows"] = [row(dense, timings, q, x.shape[2:], crop_macs) for q, x in pictures.items() if timings[f"dense {q}"].n]
-    report |= {"layer": layer, "interrupted": timings.interrupted}
+    report |= {"layer": layer, "interrupted": timings.interrupted or any(line["interrupted"] for line in layer)}
     report["machine"]["others"] = others.share()
     return report
 
@@ -97,7 +101,8 @@ def measure_layer(dense, scale, size, rounds, progress) -> dict:
     x = sv.tensor(np.random.default_rng(0).standard_normal((1, h, w, channels), np.float32)).permute(0, 3, 1, 2)  # as convolutions leave it
     ways = {"own order": linear, "conv2d": SlidingLinear(linear.linear, linear.window, algorithm="im2col")}
     timings = interleave({name: lambda way=way: way(x) for name, way in ways.items()}, rounds=rounds, progress=progress)
-    return {"scale": scale, "features": [h, w], "ratio": timings.ratio("conv2d", "own order")} | {n: t.summary() for n, t in timings.items()}
+    line = {"scale": scale, "features": [h, w], "ratio": timings.ratio("conv2d", "own order"), "interrupted": timings.interrupted}
+    return line | {name: timing.summary() for name, timing in timings.items()}
 
 
 def show(report: dict) -> str:

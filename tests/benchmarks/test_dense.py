@@ -24,6 +24,21 @@ def test_the_whole_command(tmp_path, capsys):
     assert "40x53" in text and "ratio at equal places" in text and str(file) in text
 
 
+def test_interrupted_it_keeps_what_there_is(tmp_path, monkeypatch):
+    calls = []
+
+    def run_crops(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(dense, "run_crops", run_crops)
+    file = tmp_path / "report.json"
+    assert dense.main(["--net", "small_vgg", "--scales", "40", "--crop", "32", "--rounds", "3", "--json", str(file)]) == 130
+    report = json.loads(file.read_text())
+    assert report["interrupted"] is True and report["layer"] == [] and report["rows"] == []
+
+
 def test_work_counts_multiplications():
     """Of VGG-16 at 224×224, the published 15.47 billion, at one place; of a larger picture what the layers say one by one."""
     with sv.nn.init.skip():
