@@ -8,9 +8,13 @@ import math
 import struct
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import scratchvgg as sv
 from scratchvgg import models, nn
@@ -369,6 +373,30 @@ def test_complex_numbers_are_no_weights(state, tmp_path):
     sv.save({**{key: value.numpy() for key, value in state.items()}, "features.0.bias": np.zeros(4, "c8")}, tmp_path / "x.npz")
     with pytest.raises(WeightsError, match=r"x.npz: scratchvgg has no element type complex64"):
         load_net("vgg11", tmp_path / "x.npz")
+
+
+NAMES = ["features.0.weight", "classifier.6.weight", "classifier.weight", "block1_conv1/kernel", "fc1/kernel", "predictions/kernel:0",
+         "head.fc.weight", "pre_logits.fc1.weight", "module.features.0.weight", "state_dict", "model", "recipe", "x", ""]
+SHAPES = st.lists(st.sampled_from([0, 1, 3, 4, 6, 7, 49, 294]), max_size=5)
+VALUES = st.builds(lambda shape, dtype: np.zeros(shape, dtype), SHAPES, st.sampled_from(["f4", "f2", "i8", "?", "u2", "c8", ">f8"]))
+NESTED = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3)
+ENTRIES = st.dictionaries(st.sampled_from(NAMES), VALUES | st.integers() | st.none() | NESTED)
+
+
+@given(ENTRIES, st.lists(st.integers(0, 21), max_size=3), st.sampled_from(["vgg11", "vgg11_bn", None]), st.booleans())
+def test_whatever_a_file_holds_there_is_a_net_or_one_line(changes, dropped, name, whole):
+    with narrow_vgg11.narrow(), tempfile.TemporaryDirectory() as folder:
+        tree = {key: value.numpy() for key, value in narrow_vgg11.state(num_classes=3).items()} if whole else {}
+        tree = {key: value for i, (key, value) in enumerate(tree.items()) if i not in dropped} | changes
+        path = Path(folder) / "x.npz"
+        sv.save(tree, path)
+        try:
+            net = load_net(name, path)
+        except WeightsError as error:
+            assert str(path) in str(error)
+        else:
+            with sv.no_grad():
+                assert net.model(sv.rand(1, 3, 32, 32)).shape == (1, net.model.classifier[-1].out_features)
 
 
 def test_unusable_arguments(patch, tmp_path):
