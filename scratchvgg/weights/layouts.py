@@ -219,7 +219,8 @@ def _plan_keras(state):
     places = sorted({(int(block), int(i)) for layer, _ in found for block, i in _KERAS_LAYER.findall(layer)})
     # before a convolution in ``features``: each other one with its ReLU, and one pooling for each block
     modules = {f"block{block}_conv{i}": f"features.{2 * before + block - 1}" for before, (block, i) in enumerate(places)} | _KERAS_LINEAR
-    channels = next((state[found[layer, "kernel"]].shape[-1] for layer in reversed(list(modules)[: len(places)]) if (layer, "kernel") in found), 0)
+    kernels = [tuple(state[found[layer, "kernel"]].shape) for layer in list(modules)[: len(places)] if (layer, "kernel") in found]
+    channels = kernels[-1][3] if kernels and len(kernels[-1]) == 4 else 0
     plan = {}
     for layer, module in modules.items():
         if name := found.get((layer, "kernel")):
@@ -257,8 +258,9 @@ def _matrix(value):
 def _first_matrix(value, channels):
     """(H·W·C, K) → (K, C·H·W): the one conversion that must copy."""
     value = host_array(value)
-    side = math.isqrt(value.shape[0] // channels)
-    return value.reshape(side, side, channels, -1).transpose(3, 2, 0, 1).reshape(value.shape[1], -1)
+    rows, columns = value.shape
+    side = math.isqrt(rows // channels)
+    return value.reshape(side, side, channels, columns).transpose(3, 2, 0, 1).reshape(columns, rows)
 
 
 _LAYOUTS = [  # the first that matches
@@ -320,7 +322,7 @@ def adapt(tree, shapes: Mapping[str, tuple]) -> dict | None:
     except WeightsError:
         return None
     planned = plan(found.clean)
-    readings = [(tree, None), (found.state, lambda: found.state), (found.names, lambda: found.clean),
+    readings = [(tree if isinstance(tree, Mapping) else {}, None), (found.state, lambda: found.state), (found.names, lambda: found.clean),
                 (planned, lambda: {name: entry.read() for name, entry in planned.items()})]
     _, read = max(readings, key=lambda reading: sum(name in shapes for name in reading[0]))  # the first of equals
     return read() if read else None

@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scratchvgg.weights import layouts
 from scratchvgg.weights.errors import WeightsError
@@ -225,6 +227,36 @@ def test_keras_preprocessing_is_caffes():
     picture = np.array([10.0, 20.0, 30.0])  # red, green, blue of 0…255
     assert np.allclose((picture / 255 - mean) / std, picture - [123.68, 116.779, 103.939])
     assert layouts.LAYOUTS["torchvision"].preprocessing is None is layouts.LAYOUTS["timm"].preprocessing
+
+
+# ---- whatever a file says ----------------------------------------------------------------------------------------------
+
+WORDS = ["module", "model", "net", "state_dict", "ema", "average", "averages", "recipe", "features", "classifier", "0", "3", "weight", "bias", "fc1",
+         "pre_logits.fc1.weight", "pre_logits.fc2.weight", "head.fc.weight", "block1_conv1", "block2_conv1", "fc1/kernel", "block1_conv1/kernel",
+         "block0_conv0/kernel", "block2_conv1/kernel:0", "predictions/bias", "kernel", "classifier.0.weight", "classifier.weight",
+         "n_averaged", "", "."]
+NAMES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(".".join) | st.sampled_from(WORDS)
+ARRAYS = st.lists(st.integers(0, 4), max_size=5).map(lambda shape: np.zeros(shape, np.float32))
+TREES = st.recursive(ARRAYS | st.none() | st.integers(),
+                     lambda inner: st.dictionaries(NAMES | st.integers(), inner, max_size=6) | st.lists(inner, max_size=3))
+
+
+@given(TREES)
+def test_any_tree_is_read_or_refused(tree):
+    try:
+        state = layouts.find_state_dict(tree)
+    except WeightsError:
+        return
+    assert state and all(layouts.is_array(value) for value in state.values())
+    ours = layouts.to_torchvision(state)
+    assert {name: entry.shape for name, entry in layouts.plan(state).items()} == {name: value.shape for name, value in ours.items()}
+    layouts.adapt(tree, {"features.0.weight": (1, 1, 3, 3), "classifier.0.weight": (1, 1)})
+    assert isinstance(layouts.describe(tree), str)
+    for layout in ("timm", "torchvision"):
+        try:
+            layouts.from_torchvision(ours, layout)
+        except WeightsError:
+            pass
 
 
 # ---- whatever fits a net ---------------------------------------------------------------------------------------------
