@@ -41,8 +41,11 @@ from .zip_writer import ZipWriter
 INDEX = "index.json"
 FORMAT, VERSION = "scratchvgg", 1
 _KINDS = "biufc"
-_LONGEST_INDEX, _MOST_VALUES = 1 << 24, 1 << 20  # bytes, and commas and brackets in them: what the parsed index needs stays below 200 MB
-_LONGEST_HEADER = 1 << 14  # of a .npy member
+_LONGEST_INDEX, _MOST_VALUES = 1 << 24, 1 << 19  # bytes, and commas and brackets in them: what the parsed index needs stays below 200 MB
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(r"\{'descr': (?:'(?P<descr>[^']*)'|\[.*\]), 'fortran_order': (?P<fortran>True|False), "
+                     r"'shape': \((?P<shape>[-\d, ]{0,1000})\),? *\} *\n?")  # as all writers write it; NumPy's own parser lets some of Python through
+_NUMBERS = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f2|f4|f8|f12|f16|c8|c16|c24|c32)")
 _UNSAFE = re.compile(r"[^0-9A-Za-z_.\- |]")  # in the names of members
 
 
@@ -64,7 +67,7 @@ def write(path, tree) -> None:
 
     Raises:
         TypeError: for anything else, with its place in the tree; nothing is written.
-        ValueError: for a tree with more than a million values that are not in arrays. OSError: if the folder cannot be written to.
+        ValueError: for a tree with more than half a million values that are not in arrays. OSError: if the folder cannot be written to.
     """
     arrays: dict[str, np.ndarray] = {}
     index = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, (), arrays)}
@@ -229,20 +232,24 @@ def _read_entry(source: Source, archive: ZipReader, entry: dict, as_tensor):
 def _read_array(source: Source, archive: ZipReader, name: str) -> np.ndarray:
     """The array of a ``.npy`` member; mapped where the source is."""
     member = archive.members[name]
-    head = io.BytesIO(source.bytes(member.start, min(member.size, _LONGEST_HEADER)))
-    version = np.lib.format.read_magic(head)
-    if version != (1, 0):
-        raise Malformed(f"member {name!r} has .npy version {version}, expected (1, 0)")
-    try:
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
-    except (SyntaxError, ValueError) as error:
-        raise Malformed(f"member {name!r} has a malformed header ({error})") from None
-    if dtype.kind not in _KINDS or min(shape, default=0) < 0:
-        raise Malformed(f"member {name!r} holds {dtype} of shape {shape}, expected an array of numbers")
+    head = source.bytes(member.start, min(member.size, len(_MAGIC) + 2))
+    if not head.startswith(_MAGIC) or len(head) < len(_MAGIC) + 2:
+        raise Malformed(f"member {name!r} does not begin as .npy version (1, 0) does")
+    start = len(head) + int.from_bytes(head[-2:], "little")
+    if start > member.size:
+        raise Malformed(f"member {name!r} is cut inside its header")
+    header = _HEADER.fullmatch(source.bytes(member.start + len(head), start - len(head)).decode("latin1"))
+    if header is None:
+        raise Malformed(f"member {name!r} has a malformed header")
+    if header["descr"] is None or not _NUMBERS.fullmatch(header["descr"]):
+        raise Malformed(f"member {name!r} holds {(header['descr'] or 'records')!r}, expected an array of numbers")
+    dtype, fortran = np.dtype(header["descr"]), header["fortran"] == "True"
+    shape = tuple(int(length) for length in header["shape"].split(",") if length.strip())
     size = math.prod(shape) * dtype.itemsize
-    if size != member.size - head.tell():
-        raise Malformed(f"member {name!r} claims {size} bytes of data and has {member.size - head.tell()}")
-    return source.array(member.start + head.tell(), dtype, shape[::-1]).T if fortran else source.array(member.start + head.tell(), dtype, shape)
+    if size != member.size - start:
+        raise Malformed(f"member {name!r} claims {size} bytes of data and has {member.size - start}")
+    start += member.start
+    return source.array(start, dtype, shape[::-1]).T if fortran else source.array(start, dtype, shape)
 
 
 def _in_memory_order(array: np.ndarray, axes: list[int]) -> np.ndarray:

@@ -27,7 +27,7 @@ DTYPES = {
 }  # fmt: skip  # by falling alignment: the order in which the safetensors library lays tensors out
 _NAMES = {name: code for code, name in DTYPES.items()}
 _METADATA = "__metadata__"
-_LONGEST_HEADER = 1 << 22  # bytes; a net of 10,000 tensors needs a quarter of it
+_LONGEST_HEADER = 1 << 21  # bytes; a net of 10,000 tensors needs half of it
 _MOST_AXES = 32
 _ENTRY = {"dtype", "shape", "data_offsets"}
 

@@ -184,15 +184,15 @@ def test_a_flipped_bit_counts_only_where_it_is_verified(tmp_path):
 
 def test_trees_too_large_to_be_read_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="put numbers into arrays"):
-        save_tree(tmp_path / "x", list(range(1_100_000)))
+        save_tree(tmp_path / "x", list(range(600_000)))
     assert not list(tmp_path.iterdir())
-    save_tree(tmp_path / "x", list(range(1_000_000)))
-    assert load_tree(tmp_path / "x")[-1] == 999_999
+    save_tree(tmp_path / "x", list(range(500_000)))
+    assert load_tree(tmp_path / "x")[-1] == 499_999
 
 
 def test_an_index_of_too_many_values(tmp_path):
-    with pytest.raises(WeightsError, match="more than 1,048,576 values"):
-        load_tree(_archive(tmp_path / "x", "[" + "[]," * 1_100_000 + "[]]"))
+    with pytest.raises(WeightsError, match="more than 524,288 values"):
+        load_tree(_archive(tmp_path / "x", "[" + "[]," * 300_000 + "[]]"))
 
 
 # ---- hostile files ---------------------------------------------------------------------------------------------------
@@ -245,10 +245,12 @@ def _npy(header: str, data=b"") -> bytes:
 HOSTILE = {
     "huge": ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000000), }", "claims"),
     "huge, empty": ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 10000000000000000000000), }", "integers from 0 on", b""),
-    "negative": ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", "expected an array of numbers"),
+    "negative": ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", "integers from 0 on"),
     "objects": ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "expected an array of numbers"),
     "record": ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "expected an array of numbers"),
     "code": ("{'descr': __import__('os').getpid(), 'fortran_order': False, 'shape': (1,), }", "malformed"),
+    "deep": ("{'descr': " + "(" * 9000, "malformed"),
+    "signs": ("{'descr': " + "-" * 9000 + "1}", "malformed"),
     "wrong size": ("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "claims 8 bytes of data and has 4"),
 }
 
