@@ -27,7 +27,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")  # signature, size of the rest, made by, ve
 _DESCRIPTORS = (struct.Struct("<4sIQQ"), struct.Struct("<4sIII"))  # signature, crc, packed, size: as zip64 and plain
 _DESCRIBED, _UTF8 = 1 << 3, 1 << 11  # flags: crc and sizes follow the data; the name is UTF-8
 _HARMLESS = _DESCRIBED | _UTF8 | 0b110  # bits 1 and 2 speak of compression that stored members do not have
-_MOST_MEMBERS, _LARGEST_DIRECTORY, _LONGEST_NAME = 1 << 16, 1 << 24, 1 << 10
+_MOST_MEMBERS, _LARGEST_DIRECTORY, _LONGEST_NAME = 1 << 14, 1 << 24, 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ZipReader:
         members: ``dict[str, Member]``.
 
     Raises:
-        Malformed: if the archive is cut, compressed, encrypted, has more than 65,536 members or a directory of more than 16 MiB, names
+        Malformed: if the archive is cut, compressed, encrypted, has more than 16,384 members or a directory of more than 16 MiB, names
             a member twice or by an unsafe path, or if its records disagree with each other or with the file's length.
     """
 
