@@ -22,6 +22,7 @@ from .filelock import file_lock
 from .progress import Progress
 
 _CHUNK = 1 << 18
+_DIGITS = {"md5": 32, "sha256": 64}
 _PAUSE = 0.5  # seconds before the first retry; doubled for each further one, up to 8
 
 
@@ -63,7 +64,7 @@ class _Expected:
 
     def __str__(self):
         parts = [f"{self.size:,} bytes"] if self.size is not None else []
-        parts += [f"{name.upper()} {wanted}" for name, wanted in self.digests.items()]
+        parts += [f"{name.upper()} {wanted}{'' if len(wanted) == _DIGITS[name] else '…'}" for name, wanted in self.digests.items()]
         return f" ({', '.join(parts)})" if parts else ""
 
 
