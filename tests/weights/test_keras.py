@@ -186,6 +186,20 @@ def test_flipped_bits(tmp_path):
     assert outcomes == {dict, Malformed}
 
 
+def test_one_child_for_many_files(tmp_path, monkeypatch):
+    good, bad, started = small(tmp_path / "good.h5"), small(tmp_path / "bad.h5", chunks=True), []
+    start = keras.Inspector._start
+    monkeypatch.setattr(keras.Inspector, "_start", lambda self: (started.append(1), start(self)))
+    with keras.one_child():
+        for _ in range(3):
+            assert list(load(good)) == ["fc1"]
+            with pytest.raises(WeightsError, match="chunked"):
+                load(bad)
+    assert len(started) == 1
+    load(good)
+    assert len(started) == 2
+
+
 CHILDREN = {
     "crash": ("os.kill(os.getpid(), 11)", "crashed on it.*SIGSEGV"),
     "exit": ("os._exit(3)", "crashed on it.*status 3"),
