@@ -173,7 +173,8 @@ def test_modes_that_pillow_converts(tmp_path, mode, name):
     image = Image.fromarray(PIXELS)
     if "A" in mode:
         image.putalpha(Image.fromarray(PIXELS[..., 1]))
-    path = saved(tmp_path, image.convert(mode), name)
+    options = {"compression": "tiff_lzw"} if (mode, name) == ("YCbCr", "x.tif") else {}  # uncompressed ones Pillow 12 writes, but cannot read
+    path = saved(tmp_path, image.convert(mode), name, **options)
     opened = Image.open(path)
     expected = opened.convert("RGBA").convert("RGB") if opened.mode in ("P", "PA") else opened.convert("RGB")
     assert np.array_equal(read(path), np.asarray(expected))

@@ -99,7 +99,7 @@ def _classify(paths, classifier, args) -> int:
     if not args.json:
         scales = ", ".join(map(str, classifier.scales))
         print(f"{classifier.name} with {classifier.weights}: {args.protocol} at scale {scales}", flush=True)
-    with classifier.around:
+    with classifier.around, progress:
         for group in _groups(_ahead(paths, classifier.prepare), classifier.group):
             ready = [value for _, value, error in group if error is None]
             rows = iter(_checked(classifier.look(ready), classifier) if ready else ())
@@ -115,7 +115,6 @@ def _classify(paths, classifier, args) -> int:
                 elif error is None:
                     print("\n" + _shown(result), flush=True)
             progress.add(len(group))
-    progress.clear()
     if args.json:
         print(json.dumps({"model": classifier.name, "weights": classifier.weights, "protocol": args.protocol, "scales": classifier.scales,
                           "tta": args.tta, "predictions": results}))
@@ -356,6 +355,12 @@ class _Progress:
         """Take the changing line away."""
         if self.live and self.done:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.clear()
 
 
 def _clock(seconds: float) -> str:
