@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from .. import models, nn
+from .. import models, nn, weights
 from . import checkpoint
 from .recipe import Recipe, RecipeError
 
@@ -39,10 +39,17 @@ def recipe_of(recipe: Recipe) -> Recipe | None:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise RecipeError if ``init_from`` names neither A nor a file or folder."""
-    source = recipe.init_from
-    if source not in (None, "A") and not Path(source).exists():
-        raise RecipeError(f"init_from: there is no run, checkpoint or weights file {source} (or A, to train net A first)")
+    """Look whether ``init_from`` is something to begin with, without reading it.
+
+    Raises:
+        RecipeError: if it names neither A nor a file or folder. WeightsError, FileNotFoundError: if there are no weights in that.
+    """
+    if recipe.init_from in (None, "A"):
+        return
+    path = Path(recipe.init_from)
+    if not path.exists():
+        raise RecipeError(f"init_from: there is no run, checkpoint or weights file {path} (or A, to train net A first)")
+    weights.identify(str(checkpoint.find(path)))
 
 
 def load_source(path):

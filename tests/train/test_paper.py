@@ -236,6 +236,9 @@ def test_the_command_line(pictures, tmp_path, capsys):
     assert '"images": 12' in capsys.readouterr().out
     assert main([*flags, "--init-from", str(tmp_path / "absent.pth"), "--out", str(tmp_path / "other")]) == 2
     assert "there is no run, checkpoint or weights file" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    (tmp_path / "text.pth").write_text("no weights")
+    assert main([*flags, "--init-from", str(tmp_path / "text.pth"), "--out", str(tmp_path / "other")]) == 2
+    assert "text.pth" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

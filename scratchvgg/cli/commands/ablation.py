@@ -10,9 +10,10 @@ from .train import add_recipe_options, changed
 
 SUMMARY = "the paper's training with and without net A's layers and scale jitter, as a table"
 DESCRIPTION = """
-Train a net four times by the paper's recipe: beginning with layers of net A or with random weights, on pictures of one scale or of a
-jittered one. Then test each as the paper does (dense, one scale and several) and print a table beside the paper's figures.
-Net A is trained once and shared. Ctrl-C loses nothing: --resume goes on, finished trainings are kept. Every field of a recipe is an option.
+Train a net four times by the paper's recipe: beginning with layers of net A or with random weights, on pictures of one scale or
+of a jittered one. Then test each as the paper does (dense, one scale and several) and print a table beside the paper's figures.
+Net A is trained once and shared. Ctrl-C loses nothing: --resume goes on, finished trainings are kept.
+Every field of a recipe is an option.
 """
 EXAMPLES = """
 scratchvgg ablation --root pictures                             pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg

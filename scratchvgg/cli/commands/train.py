@@ -24,8 +24,8 @@ scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
 scratchvgg train --recipe small --conv tuned                  measure each convolution once, then take the fastest (remembered)
 scratchvgg train --data folder --root pictures --image-size 64    pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg
-scratchvgg train --recipe paper --root pictures               the paper's: net A first, scale jitter, colour shift, lr ÷ 10 on a plateau
-scratchvgg train --recipe paper_small --root pictures --no-init-from-a --scale-max none    small; random weights, one scale
+scratchvgg train --recipe paper --root pictures               the paper's: net A first, scale jitter, colour shift
+scratchvgg train --recipe paper_small --root pictures --no-init-from-a --scale-max none    small, random weights, one scale
 scratchvgg train --recipe tiny --device emulator              through the CUDA kernels, on a machine without a GPU
 scratchvgg train --recipe tiny --device emulator --sanitize --epochs 1 --train-size 64      and every launch checked
 scratchvgg train --recipe small --data cifar10 --root data --device cuda --precision bf16 --cuda-graph
@@ -92,7 +92,7 @@ def run(args) -> int:
     from ...train import recipe as recipes
 
     if args.list_recipes:
-        print("\n".join(f"{name:10s} {recipes.load(name).description}" for name in recipes.names()))
+        print("\n".join(f"{name:12s} {recipes.load(name).description}" for name in recipes.names()))
         return 0
     changes = {name: value for name, value in vars(args).items() if name in recipes.FIELDS}
     if args.resume is not None:
