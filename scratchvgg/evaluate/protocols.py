@@ -83,7 +83,7 @@ def posteriors(model, pictures: Sequence, protocol: str, scale: int | Iterable[i
     Raises:
         ValueError: for an unknown protocol or average, a scale smaller than the crop, no scale, no picture.
     """
-    scales = [scale] if isinstance(scale, int) else list(scale)
+    scales = [scale] if isinstance(scale, (int, np.integer)) else list(scale)
     crop = preset.crop_size if crop is None else crop
     check(protocol, scales, crop, average, batch_size)
     if not len(pictures):
@@ -125,7 +125,7 @@ def cost(protocol: str, size: tuple[int, int], scale: int | Iterable[int], crop:
     Raises:
         ValueError: as :func:`posteriors`.
     """
-    scales = [scale] if isinstance(scale, int) else list(scale)
+    scales = [scale] if isinstance(scale, (int, np.integer)) else list(scale)
     check(protocol, scales, crop)
     height, width = size
     return sum(PHOTO_PROTOCOLS[protocol].passes(*resized_size(width, height, q)[::-1], crop, flip) for q in scales)
