@@ -3,7 +3,7 @@
 ====================  ======================================================================================
 ``model``             parameters and buffers
 ``optimizer``         momentum and step counts
-``schedule``          the step of the learning rate
+``schedule``          the step of the learning rate; of a plateau also the best accuracy and the tests since
 ``average``           EMA or Lookahead weights, or None
 ``scaler``            scale and count of good steps of float16 runs, else empty
 ``progress``          epoch, batches done in it, step, running sums, best result, seconds, length of metrics.jsonl

@@ -7,8 +7,9 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg import models, train
+from scratchvgg.array import Device, get_backend
 from scratchvgg.cli import main
-from scratchvgg.data import transforms
+from scratchvgg.data import DataLoader, DeviceLoader, transforms
 from scratchvgg.data.scale_jitter import CenterCrops, ScaleJitter
 from scratchvgg.train import RecipeError, build, from_net_a, recipe
 from scratchvgg.train.loop import Trainer
@@ -167,6 +168,19 @@ def test_net_a_first(pictures, tmp_path, capsys):
     assert np.array_equal(first.model.features[5].weight.detach().numpy(), net_a.features[3].weight.detach().numpy())
     untouched = Trainer(small(pictures, init_from=None), plain=True).model
     assert np.array_equal(first.model.features[2].weight.detach().numpy(), untouched.features[2].weight.detach().numpy())
+
+
+def test_net_a_itself_begins_at_random(pictures, tmp_path):
+    folder = run(small(pictures, epochs=1, model_options={**OPTIONS, "config": "A"}), tmp_path / "run")
+    assert not (folder.path / "net-a").exists()
+
+
+def test_a_device_that_runs_kernels_is_sent_random_windows(pictures):
+    """Not the centre windows, which could lie on the device for good."""
+    training, test = build.datasets(small(pictures))
+    backend, normalize = get_backend(Device("emulator")), transforms.Normalize(training.mean, training.std)
+    assert type(build.loader(backend, training, 8, seed=0, transform=normalize)) is DataLoader
+    assert type(build.loader(backend, test, 8, seed=0, transform=normalize)) is DeviceLoader
 
 
 @pytest.mark.parametrize("source", ["run/net-a", "run/net-a/last.ckpt"])
