@@ -45,7 +45,8 @@ def load(f, map_location=None, *, weights_only: bool = True, mmap: bool = True, 
         mmap: map the file: a Tensor's bytes are read when they are first touched, and take no memory that the system cannot take back
             until they are written to (which never changes the file). While such Tensors live the file may be deleted or replaced by
             another (as ``save`` does), but must not be changed in place: changes would show in the Tensors, and cutting it shorter would end the
-            process (a bus error). False reads everything now. Open files that are no plain files are always read.
+            process (a bus error); Windows refuses to replace a file that is mapped. False reads everything now. Open files that are no
+            plain files are always read.
         verify: compare the checksums that npz and torch's zip format have, which reads the file once. safetensors, Keras's and torch's legacy
             files have none: there a flipped bit goes unnoticed. Structure, sizes and offsets are checked in any case.
 

@@ -229,9 +229,9 @@ class Inspector:
             raise ImportError(f"{_NEEDED} (it is installed, but cannot be imported by {sys.executable})")
 
     def _interrupt(self):
-        self._late = True
-        if self._process is not None:
-            self._process.kill()
+        if (process := self._process) is not None:
+            self._late = True
+            process.kill()
 
     def _post_mortem(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
