@@ -2,12 +2,14 @@
 
 import io
 import os
+import sys
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
+from scratchvgg.array import as_dtype
 from scratchvgg.weights import torch_legacy, torch_zip
 from scratchvgg.weights.source import Malformed, open_source
 
@@ -38,12 +40,22 @@ def test_every_kind_of_value_at_the_top():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_random_bits_of_every_type(dtype):
     torch = pytest.importorskip("torch")
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     size = getattr(torch, dtype).itemsize
     bits = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, 24 * size, np.uint8)
     value = torch.from_numpy(bits).view(getattr(torch, dtype)).reshape(2, 3, 4)
     ours = read(torch_zip, saved({"a": value, "b": value.permute(2, 0, 1), "c": value[1, :, 2]}))
     assert ours["a"].tobytes() == bits.tobytes() and ours["a"].dtype.name == dtype
     check_equal(ours, {"a": value, "b": value.permute(2, 0, 1), "c": value[1, :, 2]})
+
+
+def test_only_bfloat16_needs_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    monkeypatch.setattr(as_dtype("bfloat16"), "_numpy", None)
+    assert read(torch_zip, GOOD)["a"].shape == (2, 3)
+    with pytest.raises(ImportError, match=r"scratchvgg\[bfloat16\]"):
+        read(torch_zip, zip_file(tree(a=storage(12, kind="torch\nBFloat16Storage"))))
 
 
 @pytest.mark.parametrize("mmap", [True, False], ids=["mapped", "read"])

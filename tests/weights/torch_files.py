@@ -50,6 +50,7 @@ def sample_tree() -> dict:
     """Every kind of tensor that weights come as, in a tree such as training scripts save."""
     import torch
 
+    pytest.importorskip("ml_dtypes")
     torch.manual_seed(0)
     x = torch.randn(3, 4, 5)
     tree = {name: torch.randint(0, 2 if name == "bool" else 100, (2, 3)).to(getattr(torch, name)) for name in DTYPES}
