@@ -145,6 +145,7 @@ class Trainer:
         copied = from_net_a.copy_layers(net, self.model)
         if not copied:
             raise RecipeError(f"init_from: none of the layers of {source} fits {self.recipe.model}")
+        self.average = build.average(self.recipe, self.model, self.total_steps)
         return f"from {source}: {', '.join(copied)}; the other layers begin at random"
 
     def _train_epoch(self) -> None:

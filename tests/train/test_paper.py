@@ -192,6 +192,14 @@ def test_layers_of_another_run(pictures, tmp_path, source, capsys):
     assert not (folder.path / "net-a").exists()
 
 
+def test_averages_begin_with_the_copied_layers(pictures, tmp_path):
+    made = small(pictures, epochs=1, lr=0.0, ema=0.5)
+    folder = run(made, tmp_path / "run")
+    net_a = train.checkpoint.load(folder.path / "net-a" / "last.ckpt")["model"]
+    averages = train.checkpoint.load(folder.last)["average"]["averages"]
+    assert np.allclose(averages["features.5.weight"], net_a["features.3.weight"])
+
+
 def test_layers_that_do_not_fit(pictures, tmp_path):
     run(small(pictures, epochs=1), tmp_path / "run")
     other = small(pictures, init_from=str(tmp_path / "run"), model_options={"config": "D", "width": 0.125, "hidden": 9})
