@@ -2,7 +2,7 @@
 
 It opens no file. Every byte that libhdf5 asks for is requested from the parent over a pipe, and what goes back is JSON: names, shapes, types and
 *offsets* of plain datasets, which the parent maps by itself. Once h5py is loaded the process may open nothing, fork nothing, write nothing and grow
-little; for each file it has 0.3 s of processor time (VGG-19 takes 0.01). If libhdf5 crashes, only this process ends.
+little; for each file it has 0.3 s of processor time (VGG-19 takes 0.02). If libhdf5 crashes, only this process ends.
 
 Child to parent: "ready". Parent to child, per file: its length as 8 bytes. Child to parent: 16 bytes (offset, count), answered with
 the bytes, any number of times; then (2⁶⁴ - 1, length) and the answer.
