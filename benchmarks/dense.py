@@ -3,6 +3,7 @@
 examples:
   python -m benchmarks.dense                              VGG-16, Q = 256, 384, 512: three to five minutes
   python -m benchmarks.dense --net vgg11 --scales 256 --rounds 3
+  SCRATCHVGG_THREADS=1 python -m benchmarks.dense         on a machine that others use too: a thread that keeps its core
 
 A picture of 3:4 is scaled so that its shorter side is Q. "dense" runs the whole of it and its mirror image through the net once each;
 "50 crops" is the paper's grid, 5×5 crops of 224 pixels and their mirror images. The sides take turns in one process, float32, in evaluation
