@@ -15,7 +15,8 @@ def is_user_error(error: Exception) -> bool:
         return not isinstance(error, BrokenPipeError)
     from ..conv import PluginError
     from ..data import DataError
+    from ..study.errors import StudyError
     from ..train import RecipeError, RunError
     from ..weights.errors import WeightsError
 
-    return isinstance(error, (DataError, PluginError, RecipeError, RunError, WeightsError))
+    return isinstance(error, (DataError, PluginError, RecipeError, RunError, StudyError, WeightsError))
