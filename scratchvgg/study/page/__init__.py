@@ -5,7 +5,7 @@ hashes, and pictures that lie in the file; nothing else. So no template may use 
 escaped by jinja2, and by the helpers in :mod:`.svg` and :mod:`.images`.
 """
 
-from .document import document, notebook
+from .document import Section, document, notebook
 from .render import render
 
-__all__ = ["document", "notebook", "render"]
+__all__ = ["Section", "document", "notebook", "render"]
