@@ -33,12 +33,12 @@ SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 # ---- in the measured process -------------------------------------------------------------------------------------------------
 
 
-def status(field: str) -> int:
-    """``VmRSS`` or ``VmHWM`` of this process, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def status(field: str, process: int | str = "self") -> int:
+    """``VmRSS`` or ``VmHWM`` of a process, in bytes."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {field}")
+    raise RuntimeError(f"/proc/{process}/status has no {field}")
 
 
 def peak_of(step) -> dict:

@@ -34,7 +34,7 @@ from ..array import as_dtype
 from .atomic import atomic_write
 from .reading import reading
 from .source import Malformed, Source
-from .trees import host_array, pieces, shown
+from .trees import host_array, pieces, shown, unique
 from .zip_reader import START, ZipReader
 from .zip_writer import ZipWriter
 
@@ -101,7 +101,7 @@ def read(source: Source, as_tensor, verify: bool = True):
     text = archive.bytes(INDEX, _LONGEST_INDEX)
     if _too_large(text):
         raise Malformed(f"its index holds more than {_MOST_VALUES:,} values")
-    index = json.loads(text)
+    index = json.loads(text.decode(), object_pairs_hook=unique)  # from bytes, json would guess at UTF-16 and UTF-32
     if index["format"] != FORMAT or index["version"] != VERSION:
         raise Malformed(f"it is {index['format']!r} version {index['version']!r}, expected {FORMAT!r} version {VERSION}")
     return _decode(index["tree"], lambda entry: _read_entry(source, archive, entry, as_tensor))
@@ -187,7 +187,7 @@ def _decode(entry, read_array):
     if kind == "dict":
         return {key: _decode(v, read_array) for key, v in content.items()}
     if kind == "items":
-        return {_decode(k, read_array): _decode(v, read_array) for k, v in content}
+        return unique([(_decode(k, read_array), _decode(v, read_array)) for k, v in content])
     if kind == "tuple":
         return tuple(_decode(v, read_array) for v in content)
     if kind == "float":

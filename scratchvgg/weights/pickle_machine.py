@@ -18,7 +18,9 @@ for the length of its arguments, and keys are strings and numbers (whose hashes 
 from __future__ import annotations
 
 import codecs
+import math
 import pickletools
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -29,6 +31,8 @@ MOST_INSTRUCTIONS = 400_000  # the steps of a pickle, and the values of a tree; 
 DEEPEST = 100  # containers inside each other in a finished tree
 _LONGEST_INTEGER = 255  # bytes
 _LONGEST_LINE = 1_000  # characters of a number or a name
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(rb"-?(?:[0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?|inf|nan)")
 _SHORT = 64  # characters of a string that cost no more than the step
 _MOST_NUMBER_KEYS = 1 << 13  # numbers as keys can be chosen to collide: a dict of n of them may cost n²
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -213,9 +217,24 @@ def _long(size: struct.Struct) -> Callable:
     return push
 
 
+def _integer(line: bytes) -> int:
+    """As writers write it; readers differ in what else they take for a number (octal, for example)."""
+    if not _INTEGER.fullmatch(line):
+        raise Malformed(f"its pickle has {line[:_SHORT]!r} where an integer belongs")
+    return int(line)
+
+
 def _integer_line(m: PickleMachine) -> None:
     line = m.line()
-    m.stack.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
+    m.stack.append({b"00": False, b"01": True}[line] if line in (b"00", b"01") else _integer(line))
+
+
+def _float_line(m: PickleMachine) -> None:
+    line = m.line()
+    number = float(line) if _FLOAT.fullmatch(line) else math.nan
+    if not math.isfinite(number) and line not in (b"nan", b"inf", b"-inf"):
+        raise Malformed(f"its pickle has {line[:_SHORT]!r} where a floating-point number belongs")
+    m.stack.append(number)
 
 
 def _bytes(size: struct.Struct) -> Callable:
@@ -322,8 +341,8 @@ _OPERATIONS: dict[int, Callable[[PickleMachine], None]] = {ord(code): operation 
     # numbers and constants
     "N": _constant(None), "\x88": _constant(True), "\x89": _constant(False), "I": _integer_line,
     "J": lambda m: m.stack.append(m.number(_I4)), "K": lambda m: m.stack.append(m.number(_U1)), "M": lambda m: m.stack.append(m.number(_U2)),
-    "L": lambda m: m.stack.append(int(m.line().removesuffix(b"L"))), "\x8a": _long(_U1), "\x8b": _long(_U4),
-    "F": lambda m: m.stack.append(float(m.line())), "G": lambda m: m.stack.append(m.number(_F8)),
+    "L": lambda m: m.stack.append(_integer(m.line().removesuffix(b"L"))), "\x8a": _long(_U1), "\x8b": _long(_U4),
+    "F": _float_line, "G": lambda m: m.stack.append(m.number(_F8)),
     # strings
     "S": _quoted, "T": _python2_text(_U4), "U": _python2_text(_U1), "B": _bytes(_U4), "C": _bytes(_U1), "\x8e": _bytes(_U8),
     "V": lambda m: m.stack.append(m.line(None).decode("raw-unicode-escape")), "X": _text(_U4), "\x8c": _text(_U1), "\x8d": _text(_U8),
@@ -333,9 +352,9 @@ _OPERATIONS: dict[int, Callable[[PickleMachine], None]] = {ord(code): operation 
     "\x85": _last(1), "\x86": _last(2), "\x87": _last(3),
     "a": _append, "e": _appends, "s": _set_item, "u": lambda m: _update(m, m.above_mark()),
     # the memo
-    "p": lambda m: m.remember(int(m.line())), "q": lambda m: m.remember(m.number(_U1)), "r": lambda m: m.remember(m.number(_U4)),
+    "p": lambda m: m.remember(_integer(m.line())), "q": lambda m: m.remember(m.number(_U1)), "r": lambda m: m.remember(m.number(_U4)),
     "\x94": lambda m: m.remember(len(m.memo)),
-    "g": lambda m: m.recall(int(m.line())), "h": lambda m: m.recall(m.number(_U1)), "j": lambda m: m.recall(m.number(_U4)),
+    "g": lambda m: m.recall(_integer(m.line())), "h": lambda m: m.recall(m.number(_U1)), "j": lambda m: m.recall(m.number(_U4)),
     # what is outside the pickle
     "c": lambda m: m.mention(m.line().decode(), m.line().decode()), "\x93": _stack_global, "R": _reduce, "b": _build, "Q": _persistent,
     # its frame

@@ -19,7 +19,7 @@ from ..array import as_dtype
 from .atomic import atomic_write
 from .reading import reading
 from .source import Malformed, Source, open_source
-from .trees import host_array, little_endian, pieces
+from .trees import host_array, little_endian, pieces, unique
 
 DTYPES = {
     "U64": "uint64", "I64": "int64", "F64": "float64", "F32": "float32", "U32": "uint32", "I32": "int32", "BF16": "bfloat16", "F16": "float16",
@@ -138,7 +138,7 @@ def _header(source: Source) -> tuple[dict[str, tuple], dict[str, str], int]:
     text = source.bytes(8, length)
     if not text.startswith(b"{"):
         raise Malformed("its header does not begin with a brace")
-    header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    header = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=_refuse_constant)
     extra = header.pop(_METADATA, {})
     if not isinstance(extra, dict) or not all(isinstance(value, str) for value in extra.values()):
         raise Malformed(f"{_METADATA} holds something other than strings")
@@ -170,13 +170,6 @@ def _entry(name: str, entry) -> tuple[str, tuple[int, ...], int, int]:
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:
         raise Malformed(f"tensor {name!r} of {dtype} and shape {shape} needs {size:,} bytes, its data_offsets are {offsets}")
     return dtype, tuple(shape), offsets[0], offsets[1]
-
-
-def _unique(pairs: list) -> dict:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise Malformed("its header names something twice")
-    return result
 
 
 def _refuse_constant(name: str):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .source import Malformed
+
 CHUNK = 1 << 22  # bytes handed to a file at once: saving needs this much memory beyond what is saved
 
 
@@ -39,3 +41,15 @@ def pieces(array: np.ndarray):
         step = max(1, CHUNK // array[0].nbytes)
         for start in range(0, len(array), step):
             yield from pieces(np.ascontiguousarray(array[start : start + step]))
+
+
+def unique(pairs: list) -> dict:
+    """The dict of ``pairs``.
+
+    Raises:
+        Malformed: if a key occurs twice: readers differ in which of the two they take.
+    """
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise Malformed("its header names something twice")
+    return result

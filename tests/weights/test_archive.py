@@ -265,6 +265,7 @@ def test_hostile_arrays(tmp_path, name):
 
 @pytest.mark.parametrize("tree", [
     "[" * 100_000, "{}", "[]", '{"format": "other", "version": 1, "tree": 0}', '{"format": "scratchvgg", "version": 99, "tree": 0}', b"\xff",
+    '{"format": "scratchvgg", "version": 1, "tree": 0}'.encode("utf-16"), '{"format": "scratchvgg", "version": 1, "tree": 0, "tree": 1}',
     '{"format": "scratchvgg", "version": 1, "tree": ' + '{"tuple": [' * 5000 + "]}" * 5000 + "}",
 ])
 def test_hostile_index(tmp_path, tree):
@@ -275,6 +276,7 @@ def test_hostile_index(tmp_path, tree):
 @pytest.mark.parametrize("tree", [
     {"array": "absent.npy"}, {"pickle": 1}, {"dict": 3}, {"items": [[[], 1]]}, {"float": "zz"}, {}, {"array": INDEX}, {"array": 3},
     {"array": "a.npy", "dtype": "object"}, {"array": "a.npy", "dtype": "bfloat16"}, {"array": "a.npy", "axes": [1]}, {"array": "a.npy", "axes": "a"},
+    {"items": [[1, 0], [1, 0]]},
 ], ids=str)
 def test_hostile_entries(tmp_path, tree):
     with pytest.raises(WeightsError):

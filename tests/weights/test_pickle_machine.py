@@ -1,5 +1,6 @@
 """Pickles are data: what plain data says is read as Python reads it, whatever else is refused, quickly and in little memory."""
 
+import math
 import pickle
 import tracemalloc
 from collections import OrderedDict
@@ -54,6 +55,18 @@ def test_what_python_2_wrote():
     assert run(content) == OrderedDict(a=1, bA=True)
     assert run(b"U\x02\xc3\xbc.") == "ü" and run(b"U\x02\xc3\xbc.", encoding="latin-1") == "Ã¼"
     assert run(b"(dp1\nS'n'\np2\nL12345678901234567890L\nsg1\n\x86.") == ({"n": 12345678901234567890},) * 2
+
+
+@pytest.mark.parametrize("line", [
+    b"I010", b"I0x10", b"I1_0", b"I 1", b"I+1", b"L1_0L", b"L1LL", b"F1e999", b"F1_0.0", b"Finfinity", b"F 1", b"Np+1", b"Np1_0"])
+def test_numbers_that_readers_take_differently_are_refused(line):
+    with pytest.raises(Malformed):
+        run(line + b"\n.")
+
+
+def test_numbers_in_text():
+    assert run(b"(I-12\nL-3L\nL4\nF1.5e-3\nF-inf\nF2.\nF7\nt.") == (-12, -3, 4, 0.0015, -math.inf, 2.0, 7.0)
+    assert math.isnan(run(b"Fnan\n."))
 
 
 def test_pickles_may_follow_each_other():
