@@ -126,6 +126,7 @@ def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, meta
         raise Malformed("it has a tensor that is not described by a storage, an offset, a size and strides: refused")
     if hooks or metadata:
         raise Malformed("it has a tensor with hooks or a conjugate or negative bit: refused")
+    _check_flags(requires_grad, hooks)
     if type(offset) is not int or offset < 0 or offset + extent(size, stride) > storage.count:
         raise Malformed(f"it has a tensor of size {size} and strides {stride} that reaches outside its storage of {storage.count:,} elements")
     return _Tensor(storage, offset, size, stride)
@@ -134,7 +135,14 @@ def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, meta
 def _parameter(data, requires_grad=True, hooks=None) -> _Tensor:
     if type(data) is not _Tensor or hooks:
         raise Malformed("it has a parameter that is no plain tensor: refused")
+    _check_flags(requires_grad, hooks)
     return data
+
+
+def _check_flags(requires_grad, hooks) -> None:
+    """What is not kept is looked at all the same: a file that torch cannot load is corrupt."""
+    if type(requires_grad) is not bool or type(hooks) not in (type(None), dict, OrderedDict):
+        raise Malformed("it has a tensor whose requires_grad or hooks are of the wrong type: refused")
 
 
 def _ordered_dict(pairs=()) -> OrderedDict:
