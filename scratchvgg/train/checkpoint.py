@@ -6,7 +6,7 @@
 ``schedule``          the step of the learning rate; of a plateau also the best accuracy and the tests since
 ``average``           EMA or Lookahead weights, or None
 ``scaler``            scale and count of good steps of float16 runs, else empty
-``progress``          epoch, batches done in it, step, running sums, best result, seconds, length of metrics.jsonl
+``progress``          epoch, batches done in it, step, running sums, best result, seconds, lengths of metrics.jsonl and record.jsonl
 ``random``            the default generator (dropout) and the loader's seed; batches follow from seed, epoch and batch
 ``threads``           CPU threads: sums may round differently with another number
 ``algorithms``        the convolution algorithm of each pass of each problem met

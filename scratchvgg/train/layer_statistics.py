@@ -70,7 +70,7 @@ def statistics(backend, array, histogram: bool = False, bounds: tuple[float, flo
         if bounds is not None:
             edge = NEAR_BOUND * (bounds[1] - bounds[0])
             values["saturated"] = int(((view <= bounds[0] + edge) | (view >= bounds[1] - edge)).sum()) / array.size
-        values = {key: _number(value) for key, value in values.items()}
+        values = {key: value if key == "count" else significant(value) for key, value in values.items()}
         values["histogram"] = _histogram(backend, view, values["min"], values["max"]) if histogram and finite else None
     return values
 
@@ -78,9 +78,10 @@ def statistics(backend, array, histogram: bool = False, bounds: tuple[float, flo
 def moments(backend, array) -> dict:
     """``{"mean", "std", "norm"}`` of an array of any shape: what is noted of a weight and of its gradient."""
     with backend.quiet():
-        flat = _by_channel(backend.xp, array.reshape(1, -1))
+        flat = _by_channel(backend.xp, array.reshape(-1))
         _, _, mean, squares, _ = (_pieces if backend.xp is np else _reduced)(backend.xp, flat)
-        return {"mean": _number(mean), "std": _number(_root(squares / array.size)), "norm": _number(_root(squares + array.size * mean**2))}
+        std, norm = _root(squares / array.size), _root(squares + array.size * mean**2)
+        return {"mean": significant(mean), "std": significant(std), "norm": significant(norm)}
 
 
 def distance(backend, a, b) -> float:
@@ -111,7 +112,7 @@ def _by_channel(xp, array):
     if array.dtype.itemsize < 4:
         array = array.astype("float32")
     if array.ndim < 2:
-        array = array.reshape(1, 1, -1)
+        array = array.reshape(-1, 1, 1)
     order = sorted(range(array.ndim), key=lambda axis: (-abs(array.strides[axis]) if array.shape[axis] > 1 else -math.inf, axis))
     lies, place = xp.ascontiguousarray(array.transpose(order)), order.index(1)
     return lies.reshape(math.prod(lies.shape[:place]), lies.shape[place], -1)
@@ -131,6 +132,8 @@ def _pieces(xp, view):
         mean = float(flat.mean(dtype=np.float64))
         rest = flat - flat.dtype.type(mean)
         squares, shift = float(rest @ rest), float(rest.mean(dtype=np.float64))
+        if math.isinf(squares):  # beyond float32
+            squares = float(np.square(rest, dtype=np.float64).sum())
         mean = float(flat.dtype.type(mean)) + shift
         found[number] = piece.min((0, 2)), piece.max((0, 2)), mean, squares - flat.size * shift**2, flat.size - np.count_nonzero(flat), flat.size
 

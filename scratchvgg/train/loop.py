@@ -13,7 +13,7 @@ from ..data import transforms
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import EMA
-from . import build, checkpoint, curves, diagnose, from_net_a, machine, metrics, precision, schedules
+from . import build, checkpoint, curves, diagnose, from_net_a, machine, metrics, precision, record, schedules
 from .algorithms import PinnedAlgorithms
 from .errors import NonFiniteError, RunError
 from .graphed import GraphedStep
@@ -22,6 +22,9 @@ from .meter import Meter, mean
 from .progress import Rate, clock, reporter
 from .recipe import Recipe, RecipeError
 from .run_folder import RunFolder, create, open_existing
+
+MOVABLE = ("device", "record", "record_every")
+"""Fields of a recipe that may change when a run is resumed: where it computes and what is noted of it, not what is computed."""
 
 
 @dataclass
@@ -67,6 +70,7 @@ class Trainer:
             set_num_threads(recipe.threads)
         build.convolutions(recipe)
         self.backend = build.backend(recipe)
+        record.check(recipe)
         self.train_set, self.test_set = datasets or build.datasets(recipe)
         self.loader = build.loader(
             self.backend, self.train_set, min(recipe.batch_size, len(self.train_set)), shuffle=True, seed=recipe.seed, drop_last=True,
@@ -84,6 +88,8 @@ class Trainer:
         self.schedule = schedules.course(recipe, self.optimizer, self.total_steps)
         self.average = build.average(recipe, self.model, self.total_steps)
         self.scaler = precision.scaler(recipe.precision, self.backend.device)
+        batch, classes = self.loader.batch_size, len(self.train_set.classes)
+        self.recorder = record.Recorder(recipe, self.model, classes, batch, self.total_steps) if recipe.record else None
         self._graphed = GraphedStep(lambda x, t: self._update(self._forward(x, t)), self.optimizer) if recipe.cuda_graph else None
         self.algorithms = PinnedAlgorithms()
         self.epoch = self.batch = self.steps = 0
@@ -110,7 +116,8 @@ class Trainer:
             if isinstance(origin, Outcome):
                 return origin
             message = "\n".join(filter(None, (self._restore(), origin)))
-            with contextlib.closing(self.log), self.report, build.convolutions(self.recipe), self.algorithms, Interrupt() as self._interrupt:
+            with (contextlib.closing(self.log), record.opened(self.recorder), self.report, build.convolutions(self.recipe), self.algorithms,
+                  Interrupt() as self._interrupt):
                 self.report.message(message)
                 try:
                     while not self.finished:
@@ -164,6 +171,9 @@ class Trainer:
         images, labels = images.to(self.backend.device), labels.to(self.backend.device)
         before = default_generator.get_state()
         self.lr = self.schedule.get_last_lr()[0]
+        records = self.recorder is not None and self.recorder.cadence.due(self.steps + 1)
+        if records:
+            self.recorder.begin(self.steps + 1, *self._probe(images[: record.IMAGES], labels[: record.IMAGES]))
         if self._graphed is None:
             loss = self._forward(images, labels)
             self._check_finite(images, labels, before)
@@ -171,6 +181,8 @@ class Trainer:
         else:
             self._graphed(images, labels)
             self._check_finite(images, labels, before)
+        if records:
+            self.recorder.end(self.steps + 1, self._progress(1), self.lr)
         self.schedule.step()
         if self.average is not None:
             self.average.update()
@@ -181,7 +193,17 @@ class Trainer:
             logits = self.model(images)
             loss = self._loss(logits, labels)
         self.meter.add(loss, logits.detach().float(), labels)
+        if self.recorder is not None:
+            self.recorder.saw(loss, logits, labels)
         return loss
+
+    def _probe(self, images, labels):
+        """(what gives the loss of a batch without leaving a trace, the factor it is multiplied by), for the recorder."""
+        def run():
+            with self.algorithms.paused(), self._region():
+                return self.scaler.scale(self._loss(self.model(images), labels))
+
+        return run, self.scaler.get_scale()
 
     def _region(self):
         return precision.region(self.recipe.precision, self.backend.device)
@@ -189,8 +211,12 @@ class Trainer:
     def _update(self, loss) -> None:
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
-        if self.recipe.clip_norm is not None:
+        recording = self.recorder is not None and self.recorder.active
+        if recording or self.recipe.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
+        if recording:
+            self.recorder.gradients()
+        if self.recipe.clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -200,7 +226,15 @@ class Trainer:
             default_generator.set_state(before)
             with self._region():
                 where = diagnose.first_non_finite(self.model, images, labels, self._loss)
+            if self.recorder is not None:
+                default_generator.set_state(before)
+                run, scale = self._probe(images, labels)
+                self.recorder.broken(self.steps + 1, self._progress(1), self.lr, run, scale, f"the loss is {value}: {where}")
             self._stop_non_finite(f"the loss is {value}", where)
+
+    def _progress(self, batches: int = 0) -> float:
+        """Epochs done, with so many batches more than are counted yet."""
+        return self.epoch + (self.batch + batches) / len(self.loader)
 
     def _loss(self, logits, labels):
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
@@ -211,13 +245,13 @@ class Trainer:
         if logs:
             self.meter.read(now=True)
         loss, accuracy = self._shown = mean(self.meter.interval) if self.meter.interval[2] else self._shown
-        text = (f"epoch {self.epoch + self.batch / len(self.loader):5.2f}  loss {loss:.4f}  accuracy {100 * accuracy:5.2f} %  "
+        text = (f"epoch {self._progress():5.2f}  loss {loss:.4f}  accuracy {100 * accuracy:5.2f} %  "
                 f"lr {self.lr:.4f}  {self.rate.value():,.0f} images/s")
         tests = math.ceil((self.recipe.epochs - self.epoch) / self.recipe.eval_every)
         left = (self.total_steps - self.steps) * self.loader.batch_size / self.rate.value() + tests * self._test_seconds
         self.report.step(self.steps, text, left)
         if logs:
-            self.log.write("step", step=self.steps, epoch_progress=round(self.epoch + self.batch / len(self.loader), 4), loss=loss,
+            self.log.write("step", step=self.steps, epoch_progress=round(self._progress(), 4), loss=loss,
                            accuracy=accuracy, lr=self.lr, images_per_second=round(self.rate.value(), 1), seconds=round(self._elapsed(), 2))
             self.meter.restart("interval")
         self._check_signal()
@@ -283,7 +317,7 @@ class Trainer:
             "progress": {
                 "epoch": self.epoch, "batch": self.batch, "step": self.steps, "sums": self.meter.state_dict(), "lr": self.lr,
                 "accuracy": self.accuracy, "best": self.best, "best_epoch": self.best_epoch, "seconds": self._elapsed(),
-                "metrics": self.log.position(),
+                "metrics": self.log.position(), "record": None if self.recorder is None else self.recorder.position(),
             },
             "random": {"default": default_generator.get_state(), "loader": self.loader.state_dict()},
             "threads": get_num_threads(), "algorithms": self.algorithms.chosen,
@@ -299,7 +333,7 @@ class Trainer:
         """
         ours = self.recipe.to_dict()
         theirs = {**Recipe().to_dict(), **state["recipe"]}  # an older version knew fewer options
-        changed = [key for key in ours if ours[key] != theirs[key] and key != "device"]  # where, not what
+        changed = [key for key in ours if ours[key] != theirs[key] and key not in MOVABLE]
         if changed:
             raise RunError(f"{self.folder.last} was made with another recipe: {', '.join(changed)} differ from {self.folder.recipe}")
         set_num_threads(state["threads"])
@@ -338,6 +372,8 @@ class Trainer:
             self.load_state_dict(state)
         self._started = self._saved = time.monotonic()
         self.log = metrics.MetricsLog(self.folder.metrics, 0 if state is None else state["progress"]["metrics"])
+        if self.recorder is not None:
+            self.recorder.open(self.folder.record, 0 if state is None else state["progress"].get("record") or 0)
         about = machine.describe()
         self.gemm_gflops = about["gemm_gflops"]
         self.log.write("run", version=__version__, recipe=self.recipe.name, step=self.steps, conv=self.recipe.conv or conv.current(), machine=about)

@@ -97,6 +97,9 @@ class Recipe:
     threads: int | None = _option(None, "CPU threads (default: the cores this process may use)", "machine", low=1)
     cache_mb: int = _option(1024, "MiB of decoded pictures to keep in memory, with crop, for training and test set each", "machine", low=0)
     log_every: int = _option(50, "steps between lines of metrics.jsonl", "machine", low=1)
+    record: bool = _option(False, "record.jsonl: activations, gradients and updates of every layer over the training", "machine")
+    record_every: int | None = _option(
+        None, "steps between its records (default: about 300 records in a run, and at most a twentieth of its time)", "machine", low=1)
     checkpoint_seconds: float = _option(60.0, "seconds between checkpoints, besides the one after each epoch", "machine", low=0.0)
     checkpoint_steps: int | None = _option(None, "steps between checkpoints", "machine", low=1)
     precision: str = _option(

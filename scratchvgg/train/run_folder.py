@@ -18,12 +18,13 @@ class RunFolder:
     """Paths of a run. Make one with :func:`create` or :func:`open_existing`.
 
     Attributes:
-        path: the folder; ``recipe``, ``metrics``, ``csv``, ``curves``, ``last`` and ``best`` are files in it.
+        path: the folder; ``recipe``, ``metrics``, ``record``, ``csv``, ``curves``, ``last`` and ``best`` are files in it.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.recipe, self.metrics, self.csv = self.path / "recipe.toml", self.path / "metrics.jsonl", self.path / "metrics.csv"
+        self.record = self.path / "record.jsonl"
         self.curves, self.last, self.best = self.path / "curves.png", self.path / "last.ckpt", self.path / "best.ckpt"
 
     def read_recipe(self) -> Recipe:

@@ -24,6 +24,7 @@ scratchvgg train --epochs 3 --lr 0.2 --augmentation crop:4 flip cutout:8
 scratchvgg train --model cifar_vgg --model-options config=A dropout=0.3
 scratchvgg train --recipe small --conv tuned                  measure each convolution once, then take the fastest (remembered)
 scratchvgg train --data folder --root pictures --image-size 64    pictures/train/CLASS/*.jpg, pictures/test/CLASS/*.jpg
+scratchvgg train --record                                     and how every layer does, for scratchvgg study RUN_DIR
 scratchvgg train --recipe paper --root pictures               the paper's: net A first, scale jitter, colour shift
 scratchvgg train --recipe paper_small --root pictures --no-init-from-a --scale-max none    small, random weights, one scale
 scratchvgg train --recipe tiny --device emulator              through the CUDA kernels, on a machine without a GPU
@@ -38,7 +39,7 @@ def configure(parser) -> None:
     """Declare the options: the recipe's fields, group by group."""
     parser.usage = "%(prog)s [options]"
     parser.add_argument("--recipe", metavar="NAME|FILE.toml", help="where to start from (default: sample for the built-in set, else small)")
-    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options but --device")
+    parser.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; takes no recipe options but --device and --record")
     parser.add_argument("--out", metavar="RUN_DIR", help="the run folder to make (default: runs/RECIPE-DATA-N)")
     parser.add_argument("--list-recipes", action="store_true", help="show the built-in recipes and leave")
     parser.add_argument("--no-init-from-a", dest="init_from", action="store_const", const=None, default=argparse.SUPPRESS,
@@ -96,7 +97,7 @@ def run(args) -> int:
         return 0
     changes = {name: value for name, value in vars(args).items() if name in recipes.FIELDS}
     if args.resume is not None:
-        moved = {name: changes.pop(name) for name in ("device",) if name in changes}
+        moved = {name: changes.pop(name) for name in train.MOVABLE if name in changes}
         given = [f"--{name.replace('_', '-')}" for name in (*changes, *(n for n in ("recipe", "out") if getattr(args, n)))]
         if given:
             raise CommandError(f"--resume goes on with the run's own recipe and folder; leave out {', '.join(given)}")
