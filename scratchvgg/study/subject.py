@@ -32,6 +32,7 @@ class Subject:
         categories: names of the classes, or None.
         preset: the preprocessing.
         notes: sentences that belong beside every result, such as that the weights are random.
+        labels: the pictures' classes (N,), or None where nobody knows them.
     """
 
     model: nn.Module
@@ -43,13 +44,14 @@ class Subject:
     categories: list[str] | None
     preset: ImageClassification
     notes: list[str]
+    labels: list[int] | None = None
 
     def class_name(self, index: int) -> str:
         """The name of a class, ``class 7`` where nobody knows names."""
         return self.categories[index] if self.categories else f"class {index}"
 
     def class_index(self, text: str) -> int:
-        """The class that a name or a number means.
+        """The class that a name or a number means; whether the net has so many is found out when it runs.
 
         Raises:
             StudyError: for neither; the message lists near names.
