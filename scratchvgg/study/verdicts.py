@@ -15,8 +15,8 @@ SEVERITIES = ("bad", "warn", "good")
 
 VANISHING = 1e-3
 """Norm of the gradient at the first layer's output, divided by that at the last one's: below this it vanishes. Kaiming's initialisation is made so
-that it neither grows nor shrinks (He et al., 2015, section 2.2, equation 14); VGG-16 on CIFAR-10 has 0.1 to 3 with it. A factor of 0.65 in each of
-sixteen layers makes 10⁻³: far from chance, and the first layer then learns a thousand times more slowly."""
+that it neither grows nor shrinks (He et al., 2015, section 2.2, equation 14). A factor of 0.65 in each of sixteen layers makes 10⁻³: far from
+chance, and the first layer then learns a thousand times more slowly."""
 
 LOST = 1e-6
 """The same ratio where nothing arrives: float32 has 24 bits, 6 · 10⁻⁸ of a weight is lost in adding to it, and with a learning rate of 0.1 …
@@ -26,28 +26,28 @@ EXPLODING = 1e3
 """Where that ratio is above this, gradients explode: the mirror image of :data:`VANISHING`."""
 
 GRADIENT_NORM = 1e3
-"""2-norm of all gradients together (mean loss of a batch) that is too large: with the usual clipping at 1 to 10 (Pascanu et al., 2013) such a step would
-be cut a hundred times."""
+"""2-norm of all gradients together (mean loss of a batch) that is too large: the usual clipping at 1 to 10 (Pascanu et al., 2013) would cut such a
+step a hundred times."""
 
 DEAD_WARN, DEAD_BAD = 0.4, 0.9
 """Share of a ReLU layer's channels that are zero on a whole batch. cs231n, "Commonly used activation functions": up to 40 % of a net may be dead when
 the learning rate is too high. From nine tenths on a layer is as good as cut."""
 
 SATURATED = 0.5
-"""Share of a bounded function's values (Sigmoid, Tanh) within a hundredth of a bound, where its derivative is less than a twenty-fifth of its largest:
-Glorot and Bengio, 2010, section 3, see layers stop to learn there."""
+"""Share of a bounded function's values (Sigmoid, Tanh) within a hundredth of a bound, where its derivative is less than a twenty-fifth of its
+largest: Glorot and Bengio, 2010, section 3, see layers stop to learn there."""
 
 UPDATE_LOW, UPDATE_HIGH, UPDATE_FATAL = 1e-5, 1e-2, 1e-1
-"""‖Δw‖ / ‖w‖ of a step. cs231n, "Ratio of weights:updates": about 10⁻³; ten times more is too fast, and a hundred times less too slow (at 10⁻⁵ it takes
-100,000 steps to change a weight by its own size). With 10⁻¹ a step undoes what ten before it did."""
+"""‖Δw‖ / ‖w‖ of a step. cs231n, "Ratio of weights:updates": about 10⁻³; ten times more is too fast, and a hundred times less too slow (at 10⁻⁵ a
+weight changes by its own size in 100,000 steps). With 10⁻¹ ten steps can undo all that the weights have learned."""
 
 CHANCE = 0.02
-"""Relative distance of the loss from ln(classes) within which a net only guesses: all classes equally likely gives exactly ln(classes), 2.303 for ten.
-Batches of 128 scatter the mean loss of a guessing net by well under 1 %."""
+"""Relative distance of the loss from ln(classes) within which a net only guesses: all classes equally likely gives exactly ln(classes), 2.303 for
+ten. 2 % below it is the loss of a net that gives the right class 1.05 times the probability of chance."""
 
 SAME_OUTPUT = 1e-3
-"""Standard deviation of a logit from image to image (root mean square over the classes): below this probabilities differ by less than a thousandth, and
-the answer does not depend on the image."""
+"""Standard deviation of a logit from image to image (root mean square over the classes): below this probabilities differ by about a thousandth of
+themselves, and the answer does not depend on the image."""
 
 SIGNAL_LOST, SIGNAL_BLOWN = 1e-3, 1e3
 """Standard deviation of the last weighted layer's activations, divided by the first one's; reasons as for :data:`VANISHING`."""
@@ -158,12 +158,12 @@ def on_loss(records: list[dict], classes: int) -> list[Verdict]:
         return [Verdict("diverged", "", "bad", f"{course}, {end / guess:.3g} times ln({classes}) = {guess:.4g}, what a net that only guesses has: "
                         "the steps have thrown the weights far away.", evidence, DIVERGED)]
     if abs(end / guess - 1) <= CHANCE:
-        return [Verdict("at_chance", "", "bad", f"The loss is {end:.4f} at the end, within {abs(end / guess - 1):.2%} of ln({classes}) = {guess:.4f}: "
-                        "the net gives every class the same probability and has learned nothing.", evidence, CHANCE)]
+        return [Verdict("at_chance", "", "bad", f"The loss is {end:.4f} at the end, within {abs(end / guess - 1):.2%} of "
+                        f"ln({classes}) = {guess:.4f}: the net gives every class the same probability and has learned nothing.", evidence, CHANCE)]
     if end < LEARNS * guess and end < losses[0]:
         return [Verdict("learning", "", "good", f"{course}; guessing has ln({classes}) = {guess:.4g}. It learns.", evidence, LEARNS)]
-    return [Verdict("learning", "", "warn", f"{course}, not far from the ln({classes}) = {guess:.4g} of guessing: it has learned little yet.", evidence,
-                    LEARNS)]
+    return [Verdict("learning", "", "warn", f"{course}, not far from the ln({classes}) = {guess:.4g} of guessing: it has learned little yet.",
+                    evidence, LEARNS)]
 
 
 def signal(layers: list[dict]) -> list[Verdict]:
@@ -198,9 +198,8 @@ def gradient(layers: list[dict]) -> list[Verdict]:
 
 def gradient_norm(norm: float) -> Verdict:
     """On the 2-norm of all parameters' gradients together."""
-    if norm > GRADIENT_NORM:
-        return Verdict("gradient_norm", "", "bad", f"The gradient of all parameters has a norm of {norm:.3g}: it explodes.", {"norm": norm}, GRADIENT_NORM)
-    return Verdict("gradient_norm", "", "good", f"The gradient of all parameters has a norm of {norm:.3g}.", {"norm": norm}, GRADIENT_NORM)
+    text, large = f"The gradient of all parameters has a norm of {norm:.3g}", norm > GRADIENT_NORM
+    return Verdict("gradient_norm", "", "bad" if large else "good", text + (": it explodes." if large else "."), {"norm": norm}, GRADIENT_NORM)
 
 
 def dead(layers: list[dict]) -> list[Verdict]:
@@ -211,9 +210,10 @@ def dead(layers: list[dict]) -> list[Verdict]:
         share, zeros = layer["activation"]["dead_channels"], layer["activation"]["zeros"]
         if share >= DEAD_WARN:
             cut = share >= DEAD_BAD
-            found.append(Verdict("dead", layer["name"], "bad" if cut else "warn", f"{layer['name']}: {share:.0%} of the channels are zero for every image "
-                                 f"of the batch ({zeros:.0%} of all values){', the layer is as good as cut' if cut else ''}. Dead ReLUs get no gradient.",
-                                 {"dead_channels": share, "zeros": zeros}, DEAD_BAD if cut else DEAD_WARN))
+            text = (f"{layer['name']}: {share:.0%} of the channels are zero for every image of the batch ({zeros:.0%} of all values)"
+                    f"{', the layer is as good as cut' if cut else ''}. Dead ReLUs get no gradient.")
+            found.append(Verdict("dead", layer["name"], "bad" if cut else "warn", text, {"dead_channels": share, "zeros": zeros},
+                                 DEAD_BAD if cut else DEAD_WARN))
     if relus and not found:
         worst = max(relus, key=lambda layer: layer["activation"]["dead_channels"])
         share = worst["activation"]["dead_channels"]
@@ -225,8 +225,9 @@ def dead(layers: list[dict]) -> list[Verdict]:
 def saturated(layers: list[dict]) -> list[Verdict]:
     """Layers with bounded functions whose values stick to the bounds."""
     shares = [(layer, _of(layer, "activation", "saturated")) for layer in layers]
-    return [Verdict("saturated", layer["name"], "warn", f"{layer['name']} ({layer['type']}): {share:.0%} of the values stand at a bound, where hardly any "
-                    "gradient passes.", {"saturated": share}, SATURATED) for layer, share in shares if share is not None and share >= SATURATED]
+    return [Verdict("saturated", layer["name"], "warn", f"{layer['name']} ({layer['type']}): {share:.0%} of the values stand at a bound, where "
+                    "hardly any gradient passes.", {"saturated": share}, SATURATED)
+            for layer, share in shares if share is not None and share >= SATURATED]
 
 
 def same_output(layers: list[dict]) -> list[Verdict]:
@@ -234,25 +235,25 @@ def same_output(layers: list[dict]) -> list[Verdict]:
     spread = _of(layers[-1], "activation", "image_std") if layers else None
     if spread is None or spread >= SAME_OUTPUT:
         return []
-    return [Verdict("same_output", layers[-1]["name"], "bad", f"The output hardly depends on the image: a logit of {layers[-1]['name']} varies by {spread:.2g} "
-                    "from one to another.", {"image_std": spread}, SAME_OUTPUT)]
+    return [Verdict("same_output", layers[-1]["name"], "bad", f"The output hardly depends on the image: a logit of {layers[-1]['name']} varies by "
+                    f"{spread:.2g} from one to another.", {"image_std": spread}, SAME_OUTPUT)]
 
 
 def updates(layers: list[dict]) -> list[Verdict]:
     """‖Δw‖ / ‖w‖ of convolutions and linear layers (a batch norm's scale is not judged)."""
     ratios = {layer["name"]: layer["update_ratio"] for layer in _weighted(layers) if layer.get("update_ratio") is not None}
     found = []
-    for (name, ratio) in ratios.items():
+    for name, ratio in ratios.items():
+        text, evidence = f"{name}: a step changes the weights by {ratio:.2g} of their norm (usual: about 0.001), too ", {"update_ratio": ratio}
         if ratio < UPDATE_LOW:
-            found.append(Verdict("update", name, "warn", f"{name}: a step changes the weights by {ratio:.2g} of their norm (usual: about 0.001), too little "
-                                 "to learn.", {"update_ratio": ratio}, UPDATE_LOW))
+            found.append(Verdict("update", name, "warn", text + "little to learn.", evidence, UPDATE_LOW))
         elif ratio > UPDATE_HIGH:
             severity, limit = ("bad", UPDATE_FATAL) if ratio > UPDATE_FATAL else ("warn", UPDATE_HIGH)
-            found.append(Verdict("update", name, severity, f"{name}: a step changes the weights by {ratio:.2g} of their norm (usual: about 0.001), too much.",
-                                 {"update_ratio": ratio}, limit))
+            found.append(Verdict("update", name, severity, text + "much.", evidence, limit))
     if ratios and not found:
-        found.append(Verdict("update", "", "good", f"A step changes the weights by {min(ratios.values()):.2g} to {max(ratios.values()):.2g} of their norm "
-                             "(usual: about 0.001).", {"least": min(ratios.values()), "most": max(ratios.values())}, UPDATE_HIGH))
+        least, most = min(ratios.values()), max(ratios.values())
+        found.append(Verdict("update", "", "good", f"A step changes the weights by {least:.2g} to {most:.2g} of their norm (usual: about 0.001).",
+                             {"least": least, "most": most}, UPDATE_HIGH))
     return found
 
 

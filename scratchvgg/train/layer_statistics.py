@@ -11,6 +11,7 @@ An activation or a gradient gives a dict of
 ``finite``             share of values that are neither NaN nor infinite; all the other numbers are about the finite ones (null without any)
 ``dead_channels``      share of the channels (axis 1) that are exactly zero in all images and places: behind a ReLU, dead units
 ``constant_channels``  share of the channels whose values are all the same
+``image_std``          of (N, channels): how much a channel varies from image to image, √(mean over the channels of its variance); else null
 ``saturated``          of a layer whose function has two bounds (:data:`BOUNDS`): share of values within :data:`NEAR_BOUND` of the way from
                        one; else null
 ``histogram``          null, or ``{"low", "high", "counts"}``: :data:`BINS` bins of equal width from low to high, counted over a sample of
@@ -63,8 +64,10 @@ def statistics(backend, array, histogram: bool = False, bounds: tuple[float, flo
         values = {
             "count": int(array.size), "mean": mean, "std": finite and math.sqrt(squares / finite), "min": least, "max": most,
             "norm": finite and math.sqrt(squares + finite * mean**2), "zeros": zeros / array.size, "finite": finite / array.size,
-            "dead_channels": dead, "constant_channels": constant, "saturated": None,
+            "dead_channels": dead, "constant_channels": constant, "image_std": None, "saturated": None,
         }
+        if array.ndim == 2:
+            values["image_std"] = math.sqrt(float(array.astype("float64").var(0).mean()))
         if not finite:
             values["std"] = values["norm"] = None
         if bounds is not None:
