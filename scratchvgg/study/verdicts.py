@@ -33,6 +33,9 @@ DEAD_WARN, DEAD_BAD = 0.4, 0.9
 """Share of a ReLU layer's channels that are zero on a whole batch. cs231n, "Commonly used activation functions": up to 40 % of a net may be dead when
 the learning rate is too high. From nine tenths on a layer is as good as cut."""
 
+DEAD_VALUES = 32
+"""Values of a channel (images × places) that it takes to call it dead: of fewer, a living unit behind a ReLU is often zero in all by chance."""
+
 SATURATED = 0.5
 """Share of a bounded function's values (Sigmoid, Tanh) within a hundredth of a bound, where its derivative is less than a twenty-fifth of its
 largest: Glorot and Bengio, 2010, section 3, see layers stop to learn there."""
@@ -203,8 +206,9 @@ def gradient_norm(norm: float) -> Verdict:
 
 
 def dead(layers: list[dict]) -> list[Verdict]:
-    """ReLU layers whose channels are zero on the whole batch."""
-    relus = [layer for layer in layers if layer["type"] in ("ReLU", "ReLU6") and _of(layer, "activation", "dead_channels") is not None]
+    """ReLU layers whose channels are zero on the whole batch (of :data:`DEAD_VALUES` values or more each)."""
+    relus = [layer for layer in layers if layer["type"] in ("ReLU", "ReLU6") and _of(layer, "activation", "dead_channels") is not None
+             and layer["activation"].get("count", DEAD_VALUES) >= DEAD_VALUES * layer["activation"].get("channels", 1)]
     found = []
     for layer in relus:
         share, zeros = layer["activation"]["dead_channels"], layer["activation"]["zeros"]

@@ -3,7 +3,7 @@
 An activation or a gradient gives a dict of
 
 =====================  =========================================================================================================
-``count``              how many values
+``count``              how many values; ``channels``: of them (axis 1)
 ``mean`` ``std``       of the values; std is the population's, √(Σ(x − mean)² / count)
 ``min`` ``max``
 ``norm``               2-norm, √Σx²
@@ -11,7 +11,7 @@ An activation or a gradient gives a dict of
 ``finite``             share of values that are neither NaN nor infinite; all the other numbers are about the finite ones (null without any)
 ``dead_channels``      share of the channels (axis 1) that are exactly zero in all images and places: behind a ReLU, dead units
 ``constant_channels``  share of the channels whose values are all the same
-``image_std``          of (N, channels): how much a channel varies from image to image, √(mean over the channels of its variance); else null
+``image_std``          of (N > 1, channels): how much a channel varies from image to image, √(mean over the channels of its variance); else null
 ``saturated``          of a layer whose function has two bounds (:data:`BOUNDS`): share of values within :data:`NEAR_BOUND` of the way from
                        one; else null
 ``histogram``          null, or ``{"low", "high", "counts"}``: :data:`BINS` bins of equal width from low to high, counted over a sample of
@@ -62,18 +62,18 @@ def statistics(backend, array, histogram: bool = False, bounds: tuple[float, flo
             finite = int(good.size)
             (least,), (most,), mean, squares, zeros = _reduced(backend.xp, good) if finite else ([None], [None], None, None, 0)
         values = {
-            "count": int(array.size), "mean": mean, "std": finite and math.sqrt(squares / finite), "min": least, "max": most,
+            "count": int(array.size), "channels": int(array.shape[1]), "mean": mean, "std": finite and math.sqrt(squares / finite), "min": least, "max": most,
             "norm": finite and math.sqrt(squares + finite * mean**2), "zeros": zeros / array.size, "finite": finite / array.size,
             "dead_channels": dead, "constant_channels": constant, "image_std": None, "saturated": None,
         }
-        if array.ndim == 2:
+        if array.ndim == 2 and len(array) > 1:
             values["image_std"] = math.sqrt(float(array.astype("float64").var(0).mean()))
         if not finite:
             values["std"] = values["norm"] = None
         if bounds is not None:
             edge = NEAR_BOUND * (bounds[1] - bounds[0])
             values["saturated"] = int(((view <= bounds[0] + edge) | (view >= bounds[1] - edge)).sum()) / array.size
-        values = {key: value if key == "count" else significant(value) for key, value in values.items()}
+        values = {key: value if key in ("count", "channels") else significant(value) for key, value in values.items()}
         values["histogram"] = _histogram(backend, view, values["min"], values["max"]) if histogram and finite else None
     return values
 
