@@ -1,73 +1,86 @@
-"""What each layer of a net makes, keeps and costs."""
+"""What each layer of a net makes, keeps and costs, without waiting for weights or times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from .. import conv, nn
-from ..autograd import inference_mode, ops
+from .. import nn
+from ..autograd import ops
+from . import layers, rebatch, visits
+from .trace import trace
+
+MACS, BYTES = 2e10, 2 << 30
+"""A batch is run as it is up to so much work and kept memory (about a second)."""
 
 
-def summarize(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> dict:
-    """Layers of a net in the order of execution, with shapes, parameters and multiply–accumulates.
+def overview(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> layers.LayerTable:
+    """The layer table of a net on zeros, in training mode, without drawing its weights: none of it depends on their values.
 
-    The net is built without drawing its weights, and run once, on zeros and one image: shapes do not depend on the batch.
+    A batch that would take long is not run: one image and two images are, and what they show is carried on exactly, see :mod:`.rebatch`.
 
     Args:
         build: makes the net.
         input_shape: (N, C, H, W).
 
-    Returns:
-        ``{"input_shape", "layers", "totals"}`` of plain values. A layer has ``name type output_shape parameters macs bias_adds``; totals
-        have ``parameters trainable parameter_bytes macs bias_adds``. MACs are those of convolutions and linear layers, for the whole batch:
-        one for each weight and each output it takes part in (zeros of the padding count, as is usual).
-
     Raises:
         RuntimeError: if the images are too small for the net.
     """
     with nn.init.skip():
-        model = build().eval()
-    batch, layers, seen = input_shape[0], [], set()
-    for name, module in model.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(_note(name, batch, layers, seen))
-    with inference_mode(), conv.cache_filters(False):  # used once
-        model(ops.zeros(1, *input_shape[1:]))
-    parameters = list(model.parameters())
-    return {
-        "input_shape": list(input_shape),
-        "layers": layers,
-        "totals": {
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-            "parameter_bytes": sum(p.nbytes for p in parameters),
-            "macs": sum(layer["macs"] for layer in layers),
-            "bias_adds": sum(layer["bias_adds"] for layer in layers),
-        },
-    }
+        model = build().train()
+    batch, image = input_shape[0], input_shape[1:]
+    try:
+        one = _run(model, (1, *image))
+    except ValueError:  # training needs more than one value per channel: batch norm on a 1×1 map, of one image
+        model.train(batch > 1)
+        return _table(model, _run(model, input_shape), input_shape)
+    table = _table(model, one, (1, *image))
+    if batch == 1:
+        return table
+    if batch * table.totals["macs"] > MACS or batch * table.totals["kept_bytes"] > BYTES:
+        scaled = _scaled(one, _run(model, (2, *image)), batch)
+        if scaled is not None:
+            return _table(model, scaled, input_shape, [SCALED])
+    return _table(model, _run(model, input_shape), input_shape)
 
 
-def _note(name: str, batch: int, layers: list[dict], seen: set[int]):
-    def hook(module, inputs, output):
-        shape = [batch, *output.shape[1:]]
-        own = [p for p in module.parameters() if id(p) not in seen]
-        seen.update(map(id, own))
-        layers.append({
-            "name": name or type(module).__name__, "type": type(module).__name__, "output_shape": shape,
-            "parameters": sum(p.numel() for p in own), "macs": batch * _macs(module, inputs[0], output),
-            "bias_adds": batch * output[0].numel() if _computes(module) and module.bias is not None else 0,
-        })
-
-    return hook
+SCALED = ("scaled from runs of 1 and 2 images, in which every extent of every array stays or is proportional to the batch; scratch is known for a "
+          "batch that is run")
 
 
-def _computes(module) -> bool:
-    return isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+def _run(model, input_shape):
+    """(calls, modules, visits) of a recorded run on zeros."""
+    with visits.watch(model) as watched:
+        run = trace(model, ops.zeros(*input_shape), record=True)
+    return run.calls, run.modules, visits.of_trace(run, watched)
 
 
-def _macs(module, input, output) -> int:
-    """Multiply–accumulates of one image: weights of one output channel × outputs (a transposed convolution: × inputs)."""
-    if not _computes(module):
-        return 0
-    per_channel = module.weight[0].numel()
-    return per_channel * (input if isinstance(module, nn.ConvTranspose2d) else output)[0].numel()
+def _table(model, run, input_shape, notes=()):
+    calls, modules, visited = run
+    return layers.assemble(model, calls, modules, visited, input_shape, notes=notes)
+
+
+def _scaled(one, two, batch):
+    """A run of ``batch`` images from those of one and two, or None."""
+    calls = rebatch.at_batch(one[0], two[0], batch)
+    if calls is None or [visit.name for visit in one[2]] != [visit.name for visit in two[2]]:
+        return None
+    pairs = zip(one[2], two[2], strict=True)
+    return calls, one[1], [replace(a, output_shape=rebatch.extents(a.output_shape, b.output_shape, batch)) for a, b in pairs]
+
+
+def summarize(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> dict:
+    """:func:`overview` as plain values, without memory and receptive fields.
+
+    Returns:
+        ``{"input_shape", "layers", "totals"}``. A layer has ``name type output_shape parameters macs bias_adds``; totals have ``parameters
+        trainable parameter_bytes macs bias_adds``. MACs are those of convolutions and linear layers, for the whole batch.
+
+    Raises:
+        RuntimeError: if the images are too small for the net.
+    """
+    table = overview(build, input_shape).to_dict()
+    about = ("name", "type", "output_shape", "parameters", "macs", "bias_adds")
+    totals = ("parameters", "trainable", "parameter_bytes", "macs", "bias_adds")
+    return {"input_shape": list(input_shape), "layers": [{key: row[key] for key in about} for row in table["layers"]],
+            "totals": {key: table["totals"][key] for key in totals}}
