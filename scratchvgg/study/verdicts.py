@@ -209,20 +209,21 @@ def dead(layers: list[dict]) -> list[Verdict]:
     """ReLU layers whose channels are zero on the whole batch (of :data:`DEAD_VALUES` values or more each)."""
     relus = [layer for layer in layers if layer["type"] in ("ReLU", "ReLU6") and _of(layer, "activation", "dead_channels") is not None
              and layer["activation"].get("count", DEAD_VALUES) >= DEAD_VALUES * layer["activation"].get("channels", 1)]
-    found = []
-    for layer in relus:
-        share, zeros = layer["activation"]["dead_channels"], layer["activation"]["zeros"]
-        if share >= DEAD_WARN:
-            cut = share >= DEAD_BAD
-            text = (f"{layer['name']}: {share:.0%} of the channels are zero for every image of the batch ({zeros:.0%} of all values)"
-                    f"{', the layer is as good as cut' if cut else ''}. Dead ReLUs get no gradient.")
-            found.append(Verdict("dead", layer["name"], "bad" if cut else "warn", text, {"dead_channels": share, "zeros": zeros},
-                                 DEAD_BAD if cut else DEAD_WARN))
-    if relus and not found:
-        worst = max(relus, key=lambda layer: layer["activation"]["dead_channels"])
-        share = worst["activation"]["dead_channels"]
-        text = "No ReLU layer has a dead channel." if share == 0 else f"The most dead channels, {share:.0%}, are in {worst['name']}."
-        found.append(Verdict("dead", "", "good", text, {"dead_channels": share}, DEAD_WARN))
+    if not relus:
+        return []
+    share = lambda layer: layer["activation"]["dead_channels"]
+    worst, found = max(relus, key=share), []
+    for severity, low, high, end in (("bad", DEAD_BAD, math.inf, ", as good as cut"), ("warn", DEAD_WARN, DEAD_BAD, "")):
+        hit = [layer for layer in relus if low <= share(layer) < high]
+        if hit:
+            most, names = max(hit, key=share), [layer["name"] for layer in hit]
+            text = (f"{_named(names)}: {_range([share(layer) for layer in hit], '.0%')} of the channels are zero for every image of the batch{end}. "
+                    "Dead ReLUs get no gradient.")
+            found.append(Verdict("dead", most["name"], severity, text, {"layers": {layer["name"]: share(layer) for layer in hit},
+                                                                         "zeros": most["activation"]["zeros"]}, low))
+    if not found:
+        text = "No ReLU layer has a dead channel." if share(worst) == 0 else f"The most dead channels, {share(worst):.0%}, are in {worst['name']}."
+        found.append(Verdict("dead", "", "good", text, {"dead_channels": share(worst)}, DEAD_WARN))
     return found
 
 
@@ -246,19 +247,30 @@ def same_output(layers: list[dict]) -> list[Verdict]:
 def updates(layers: list[dict]) -> list[Verdict]:
     """‖Δw‖ / ‖w‖ of convolutions and linear layers (a batch norm's scale is not judged)."""
     ratios = {layer["name"]: layer["update_ratio"] for layer in _weighted(layers) if layer.get("update_ratio") is not None}
+    if not ratios:
+        return []
     found = []
-    for name, ratio in ratios.items():
-        text, evidence = f"{name}: a step changes the weights by {ratio:.2g} of their norm (usual: about 0.001), too ", {"update_ratio": ratio}
-        if ratio < UPDATE_LOW:
-            found.append(Verdict("update", name, "warn", text + "little to learn.", evidence, UPDATE_LOW))
-        elif ratio > UPDATE_HIGH:
-            severity, limit = ("bad", UPDATE_FATAL) if ratio > UPDATE_FATAL else ("warn", UPDATE_HIGH)
-            found.append(Verdict("update", name, severity, text + "much.", evidence, limit))
-    if ratios and not found:
+    for severity, low, high, end in (("bad", UPDATE_FATAL, math.inf, "far too much"), ("warn", UPDATE_HIGH, UPDATE_FATAL, "a lot"),
+                                     ("warn", -math.inf, UPDATE_LOW, "too little to learn")):
+        hit = {name: ratio for name, ratio in ratios.items() if low < ratio <= high}
+        if hit:
+            worst = (min if low < 0 else max)(hit, key=hit.get)
+            text = f"{_named(list(hit))}: a step changes the weights by {_range(hit.values(), '.2g')} of their norm (usual: about 0.001), {end}."
+            found.append(Verdict("update", worst, severity, text, {"layers": hit}, high if low < 0 else low))
+    if not found:
         least, most = min(ratios.values()), max(ratios.values())
-        found.append(Verdict("update", "", "good", f"A step changes the weights by {least:.2g} to {most:.2g} of their norm (usual: about 0.001).",
-                             {"least": least, "most": most}, UPDATE_HIGH))
+        text = f"A step changes the weights by {_range(ratios.values(), '.2g')} of their norm (usual: about 0.001)."
+        found.append(Verdict("update", "", "good", text, {"least": least, "most": most}, UPDATE_HIGH))
     return found
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} layers from {names[0]} to {names[-1]}"
+
+
+def _range(values, style: str) -> str:
+    low, high = format(min(values), style), format(max(values), style)
+    return low if low == high else f"{low} to {high}"
 
 
 def _weighted(layers):

@@ -62,7 +62,8 @@ def statistics(backend, array, histogram: bool = False, bounds: tuple[float, flo
             finite = int(good.size)
             (least,), (most,), mean, squares, zeros = _reduced(backend.xp, good) if finite else ([None], [None], None, None, 0)
         values = {
-            "count": int(array.size), "channels": int(array.shape[1]), "mean": mean, "std": finite and math.sqrt(squares / finite), "min": least, "max": most,
+            "count": int(array.size), "channels": int(array.shape[1]),
+            "mean": mean, "std": finite and math.sqrt(squares / finite), "min": least, "max": most,
             "norm": finite and math.sqrt(squares + finite * mean**2), "zeros": zeros / array.size, "finite": finite / array.size,
             "dead_channels": dead, "constant_channels": constant, "image_std": None, "saturated": None,
         }
