@@ -43,6 +43,11 @@ def paint(values: np.ndarray, signed: bool = False) -> np.ndarray:
     return (two_sided() if signed else heat())[places]
 
 
+def bar(signed: bool = False, height: int = 10) -> np.ndarray:
+    """All colours from the least to the largest, uint8 (height, 256, 3): a legend."""
+    return np.repeat((two_sided() if signed else heat())[None], height, 0)
+
+
 def lightness(rgb: np.ndarray) -> np.ndarray:
     """Oklab's L of sRGB colours uint8 (…, 3): 0 is black, 1 is white."""
     c = rgb.astype(np.float64) / 255

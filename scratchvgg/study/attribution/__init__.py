@@ -14,8 +14,8 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from ..errors import StudyError
-from .gradient import gradient_input, saliency, smoothgrad
 from .grad_cam import grad_cam
+from .gradient import gradient_input, saliency, smoothgrad
 from .guided import guided_backpropagation
 from .occlusion import occlusion
 from .result import Attribution, Attributions

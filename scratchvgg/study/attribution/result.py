@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..colours import paint
+from ..colours import bar, paint
 from ..errors import StudyError
 from ..shown import Shown
 from .scope import ClassScore
@@ -63,7 +63,7 @@ class Attribution(Shown):
         """The map alone in colours, uint8 (H, W, 3)."""
         return paint(self.normalised(), self.signed)
 
-    def overlay(self, strength: float = 0.85) -> np.ndarray:
+    def overlay(self, strength: float = 0.75) -> np.ndarray:
         """The map over the picture in grey, uint8 (H, W, 3): the larger a number, the less of the picture shows through.
 
         Args:
@@ -149,7 +149,7 @@ class Attributions(Shown):
         """The picture once, then each method."""
         from ..page import render
 
-        return render("sections/attribution.html", it=self, first=self.maps[0], enlarge=enlarge)
+        return render("sections/attribution.html", it=self, first=self.maps[0], bar=bar)
 
 
 def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
