@@ -20,12 +20,12 @@ from .tables import table
 LINES = 6  # layers in a chart of curves; the map beside it has all
 
 SERIES = {
-    "activation_std": ("Standard deviation of the activations", lambda layer: layer["activation"]["std"], True),
-    "gradient_norm": ("Norm of the gradient at the layer's output", lambda layer: (layer["gradient"] or {}).get("norm"), True),
-    "update_ratio": ("Update of the weights, ‖Δw‖ / ‖w‖", lambda layer: layer["update_ratio"], True),
-    "dead_channels": ("Dead channels behind ReLUs", lambda layer: layer["activation"]["dead_channels"], False),
+    "activation_std": ("Standard deviation of the activations", "std", lambda layer: layer["activation"]["std"], True),
+    "gradient_norm": ("Norm of the gradient at the layer's output", "norm", lambda layer: (layer["gradient"] or {}).get("norm"), True),
+    "update_ratio": ("Update of the weights, ‖Δw‖ / ‖w‖", "ratio", lambda layer: layer["update_ratio"], True),
+    "dead_channels": ("Dead channels", "share", lambda layer: layer["activation"]["dead_channels"], False),
 }
-"""Name → (heading, number of a recorded layer, on a logarithmic axis)."""
+"""Name → (heading, label of its axis, number of a recorded layer, on a logarithmic axis)."""
 
 
 class History(Shown):
@@ -45,10 +45,9 @@ class History(Shown):
         self.verdicts = verdicts.of_record(about, records)
 
     def layers(self, kind: str) -> list[str]:
-        """The layers that a series is about: ReLUs for ``dead_channels``, else convolutions and linear layers; all layers if there are none such."""
-        types = ("ReLU", "ReLU6") if kind == "dead_channels" else ("Conv2d", "ConvTranspose2d", "Linear")
-        layers = self.records[-1]["layers"]
-        return [layer["name"] for layer in layers if layer["type"] in types] or [layer["name"] for layer in layers]
+        """The layers that a series is about: ReLUs and their like for ``dead_channels``, else convolutions and linear layers."""
+        types = verdicts.RECTIFIERS if kind == "dead_channels" else verdicts.WEIGHTED
+        return [layer["name"] for layer in self.records[-1]["layers"] if layer["type"] in types]
 
     def series(self, kind: str) -> dict[str, list[float | None]]:
         """Layer → a number for each recorded step, None where there is none.
@@ -56,7 +55,7 @@ class History(Shown):
         Args:
             kind: ``"activation_std"``, ``"gradient_norm"``, ``"update_ratio"`` or ``"dead_channels"``.
         """
-        number = SERIES[kind][1]
+        number = SERIES[kind][2]
         by_step = [{layer["name"]: layer for layer in line["layers"]} for line in self.records]
         return {name: [number(layers[name]) if name in layers else None for layers in by_step] for name in self.layers(kind)}
 
@@ -84,7 +83,7 @@ class History(Shown):
         first = {layer["name"]: layer for layer in self.records[0]["layers"]}
         rows = []
         for name in self.layers("gradient_norm"):
-            cells = [formats.number(SERIES[kind][1](layers[name]) if name in layers else None, 3)
+            cells = [formats.number(SERIES[kind][2](layers[name]) if name in layers else None, 3)
                      for kind in ("activation_std", "gradient_norm", "update_ratio") for layers in (first, last)]
             rows.append([name, last.get(name, first.get(name))["type"], *cells])
         return rows
@@ -117,14 +116,14 @@ class History(Shown):
         norm = [{"name": "all parameters", "x": self.recorded_steps, "y": [line["grad_norm"] for line in self.records]}]
         charts = [{"title": "Loss", "y_label": "loss", "log": largest > 20 * guess, "series": loss},
                   {"title": "Norm of the gradient of all parameters", "y_label": "norm", "log": True, "series": norm}]
-        for kind, (heading, _, log) in SERIES.items():
+        for kind, (heading, label, _, log) in SERIES.items():
             values = self.series(kind)
             chosen = _spread(list(values), LINES)
-            if kind == "dead_channels":
-                chosen = sorted(chosen if not values else sorted(values, key=lambda name: -max((v or 0 for v in values[name]), default=0))[:LINES],
-                                key=list(values).index)
+            if kind == "dead_channels":  # those with the most
+                worst = sorted(values, key=lambda name: -max((v or 0 for v in values[name]), default=0))[:LINES]
+                chosen = sorted(worst, key=list(values).index)
             if any(v is not None for name in chosen for v in values[name]):
-                charts.append({"title": heading, "y_label": heading.split(",")[0].lower(), "log": log, "kind": kind,
+                charts.append({"title": heading, "y_label": label, "log": log, "kind": kind,
                                "series": [{"name": name, "x": self.recorded_steps, "y": values[name]} for name in chosen]})
         return charts
 
@@ -151,7 +150,7 @@ class History(Shown):
         maps = [{"title": heading, "kind": kind, "svg": layer_figures.heat_map(
                     list(values), self.recorded_steps, list(values.values()), title=f"{heading}, by layer and step", log=log,
                     limits=None if log else (0.0, 1.0))}
-                for kind, (heading, _, log) in SERIES.items() for values in [self.series(kind)]
+                for kind, (heading, _, _, log) in SERIES.items() for values in [self.series(kind)]
                 if any(v is not None for row in values.values() for v in row)]
         return render("sections/history.html", it=self, charts=self.curves(), maps=maps, rows=self.rows(), histograms=self.histograms(),
                       columns=layer_figures.columns)

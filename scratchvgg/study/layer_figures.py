@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .page import formats, svg
 
 COLUMNS = 60  # of a map: more steps than that are thinned out
-_CELL, _ROW = 8, 13  # pixels
+_WIDTH, _ROW = 480, 13  # pixels: of all columns together, if they are many; of a row
 
 
 def columns(histogram: dict, *, title: str, width: int = 96, height: int = 26):
@@ -42,6 +42,7 @@ def heat_map(names: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence
     if not known:
         return svg.figure([_m('<text class="tick" x="0" y="12">nothing to draw</text>')], title, 200, 16)
     low, high = (value(limit) for limit in limits) if limits else (min(known), max(known))
+    cell = min(_WIDTH // COLUMNS * 3, _WIDTH // len(chosen))
     gutter = 12 + 6.2 * max(map(len, names))
     table, parts = colours.heat(), []
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
@@ -53,12 +54,12 @@ def heat_map(names: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence
             share = min(1.0, max(0.0, (value(row[index]) - low) / ((high - low) or 1)))
             red, green, blue = (int(c) for c in table[round(share * (len(table) - 1))])
             parts.append(_m('<rect x="{:.0f}" y="{}" width="{}" height="{}" fill="#{:02x}{:02x}{:02x}"><title>{}</title></rect>').format(
-                gutter + column * _CELL, y, _CELL, _ROW - 1, red, green, blue, f"{name}, step {steps[index]}: {formats.number(row[index], 3)}{unit}"))
-    bottom, right = len(names) * _ROW, gutter + len(chosen) * _CELL
+                gutter + column * cell, y, cell, _ROW - 1, red, green, blue, f"{name}, step {steps[index]}: {formats.number(row[index], 3)}{unit}"))
+    bottom, right = len(names) * _ROW, gutter + len(chosen) * cell
     parts.append(_m('<text class="tick" x="{:.0f}" y="{}">step {}</text><text class="tick" x="{:.0f}" y="{}" text-anchor="end">{}</text>').format(
         gutter, bottom + 12, steps[0], right, bottom + 12, formats.count(steps[-1])))
     parts.append(_key(gutter, bottom + 20, low, high, log, unit, table))
-    return svg.figure(parts, title, max(right, gutter + 180) + 4, bottom + 34, "fixed" if len(chosen) > 20 else "")
+    return svg.figure(parts, title, max(right, gutter + 330) + 4, bottom + 34, "fixed" if len(chosen) > 20 else "")
 
 
 def _key(x, y, low, high, log, unit, table):

@@ -29,6 +29,12 @@ GRADIENT_NORM = 1e3
 """2-norm of all gradients together (mean loss of a batch) that is too large: the usual clipping at 1 to 10 (Pascanu et al., 2013) would cut such a
 step a hundred times."""
 
+RECTIFIERS = ("ReLU", "ReLU6", "GELU", "SiLU")
+"""Types of layers whose channels can die: they send what is far enough below 0 to 0."""
+
+WEIGHTED = ("Conv2d", "ConvTranspose2d", "Linear")
+"""Types of layers whose signal, gradient and updates are judged."""
+
 DEAD_WARN, DEAD_BAD = 0.4, 0.9
 """Share of a ReLU layer's channels that are zero on a whole batch. cs231n, "Commonly used activation functions": up to 40 % of a net may be dead when
 the learning rate is too high. From nine tenths on a layer is as good as cut."""
@@ -206,8 +212,8 @@ def gradient_norm(norm: float) -> Verdict:
 
 
 def dead(layers: list[dict]) -> list[Verdict]:
-    """ReLU layers whose channels are zero on the whole batch (of :data:`DEAD_VALUES` values or more each)."""
-    relus = [layer for layer in layers if layer["type"] in ("ReLU", "ReLU6") and _of(layer, "activation", "dead_channels") is not None
+    """Layers of :data:`RECTIFIERS` whose channels are zero on the whole batch (of :data:`DEAD_VALUES` values or more each)."""
+    relus = [layer for layer in layers if layer["type"] in RECTIFIERS and _of(layer, "activation", "dead_channels") is not None
              and layer["activation"].get("count", DEAD_VALUES) >= DEAD_VALUES * layer["activation"].get("channels", 1)]
     if not relus:
         return []
@@ -218,11 +224,11 @@ def dead(layers: list[dict]) -> list[Verdict]:
         if hit:
             most, names = max(hit, key=share), [layer["name"] for layer in hit]
             text = (f"{_named(names)}: {_range([share(layer) for layer in hit], '.0%')} of the channels are zero for every image of the batch{end}. "
-                    "Dead ReLUs get no gradient.")
+                    "What is dead gets no gradient.")
             found.append(Verdict("dead", most["name"], severity, text, {"layers": {layer["name"]: share(layer) for layer in hit},
                                                                          "zeros": most["activation"]["zeros"]}, low))
     if not found:
-        text = "No ReLU layer has a dead channel." if share(worst) == 0 else f"The most dead channels, {share(worst):.0%}, are in {worst['name']}."
+        text = "No channel is dead." if share(worst) == 0 else f"The most dead channels, {share(worst):.0%}, are in {worst['name']}."
         found.append(Verdict("dead", "", "good", text, {"dead_channels": share(worst)}, DEAD_WARN))
     return found
 
@@ -274,8 +280,7 @@ def _range(values, style: str) -> str:
 
 
 def _weighted(layers):
-    """Convolutions and linear layers."""
-    return [layer for layer in layers if layer["type"] in ("Conv2d", "ConvTranspose2d", "Linear")]
+    return [layer for layer in layers if layer["type"] in WEIGHTED]
 
 
 def _of(layer, what, key):
