@@ -121,6 +121,31 @@ class Inspection(Shown):
 
         return filters.of_model(self.model)
 
+    def attribution(self, methods: str = "grad-cam,guided,gradient", image: int = 0):
+        """Where the net looked in one of the images (:mod:`.attribution`), for its target, or its likeliest class.
+
+        Raises:
+            StudyError: for an unknown method, or a net that it cannot be done with.
+        """
+        from . import attribution
+
+        target = self.prediction[image][0]["index"] if self.target is None else int(self.target.tolist()[image])
+        return attribution.attribute(self.model, self.x[image : image + 1], target, methods=methods, preset=self.preset, categories=self.categories,
+                                     progress=self.progress)
+
+    def field(self, layers=None):
+        """The pixels of the first image that layers really answer to, beside their theoretical fields (:mod:`.attribution.empirical_field`).
+
+        Args:
+            layers: dotted names, or ``"all"``; by default the max-poolings.
+
+        Raises:
+            StudyError: for an unknown layer.
+        """
+        from .attribution import empirical_field
+
+        return empirical_field.measure(self.model, self.x[:1], layers=layers, progress=self.progress)
+
     @functools.cached_property
     def prediction(self) -> list[list[dict]]:
         """For each image the five likeliest classes."""

@@ -86,4 +86,4 @@ class LayerView(Shown):
 
     def to_html(self):
         """Arithmetic, then maps."""
-        return Several([self.explanation, self.maps], folded=False).to_html()
+        return Several([(self.explanation.title, self.explanation), (self.maps.title, self.maps)], folded=False).to_html()

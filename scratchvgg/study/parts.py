@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import StudyError
@@ -62,7 +62,11 @@ def parts(inspection, names: Sequence[str] | None = None, detail: int = MOST_DET
         inspection.progress(entry.heading)
         try:
             shown = entry.build(inspection, detail)
-        except (ImportError, StudyError) as error:
+        except StudyError as error:
+            shown = Missing(str(error))
+        except ImportError as error:
+            if "pip install" not in str(error):
+                raise
             shown = Missing(str(error))
         if shown is not None:
             yield entry, shown
@@ -91,24 +95,24 @@ class Missing(Shown):
 
 
 class Several(Shown):
-    """Results one below the other, each under its title; all but the first are folded.
+    """Results one below the other.
 
     Args:
-        results: of any kind.
-        folded: False shows all of them.
+        results: pairs of a heading and a result.
+        folded: all but the first are lines to unfold.
     """
 
     title = "Several"
 
-    def __init__(self, results: Sequence[Shown], folded: bool = True):
+    def __init__(self, results: Iterable[tuple[str, Shown]], folded: bool = True):
         self.results, self.folded = list(results), folded
 
     def to_dict(self) -> dict:
-        """``{"parts": [{"title", …}]}``."""
-        return {"parts": [{"title": result.title, **result.to_dict()} for result in self.results]}
+        """``{"parts": [{"heading", …}]}``."""
+        return {"parts": [{"heading": heading, **result.to_dict()} for heading, result in self.results]}
 
     def __str__(self):
-        return "\n\n".join(f"{result.title}\n{result}" for result in self.results)
+        return "\n\n".join(f"{heading}\n{result}" for heading, result in self.results)
 
     def to_html(self):
         """Headings, or lines to unfold."""
@@ -154,7 +158,8 @@ def _numbers(inspection, detail):
     from . import explain
     from .choices import to_explain
 
-    return Several([explain.layer(inspection.trace, name) for name in to_explain(inspection.trace)])
+    results = [explain.layer(inspection.trace, name) for name in to_explain(inspection.trace)]
+    return Several((result.title, result) for result in results) if results else None
 
 
 @part("filters", "First filters")
@@ -167,7 +172,8 @@ def _maps(inspection, detail):
     from . import maps
     from .choices import to_map
 
-    return Several([maps.of_trace(inspection.trace, name, most=TILES[detail]) for name in to_map(inspection.trace)], folded=False) if detail else None
+    layers = to_map(inspection.trace) if detail else []
+    return Several([(name, maps.of_trace(inspection.trace, name, limit=TILES[detail])) for name in layers], folded=False) if layers else None
 
 
 @part("attribution", "Where the net looked")

@@ -17,6 +17,7 @@ from ..data.presets import ImageClassification
 from .errors import StudyError
 
 DRAWN = "a drawn picture of the built-in set"
+OF_A_RUN = 4  # test pictures, unless a number is asked for
 LARGEST = 4096  # pixels a side that a study is willing to run a net on
 
 
@@ -66,7 +67,8 @@ def load(name: str, weights=None, images: Sequence[str] = (), *, batch: int | No
     Args:
         name: of a net (:func:`scratchvgg.models.list_models`), or the path of a run folder, a checkpoint or a file of weights.
         weights: as :func:`scratchvgg.models.load_net` takes them; None draws random ones from ``seed``, unless ``name`` is a path.
-        images: picture files; without any, a picture of the built-in set, enlarged.
+        images: picture files; without any, the first of the run's own test pictures if ``name`` is a run whose data can be found, else a picture
+            of the built-in set, enlarged.
         batch: images of the batch, the pictures in turn; by default one of each.
         size: height and width; by default the preset's.
         options, num_classes: for the net's builder, with random weights only.
@@ -80,19 +82,25 @@ def load(name: str, weights=None, images: Sequence[str] = (), *, batch: int | No
     if batch is not None and batch < 1:
         raise StudyError(f"batch: expected 1 or more, got {batch}")
     shape = size or (preset.crop_size,) * 2
+    tested = _tested(Path(name), batch or OF_A_RUN, notes) if not images and size is None and weights is None and Path(name).exists() else None
+    labels = None
     if images:
         crops = [_cut(path, preset, shape) for path in images]
         titles = [str(path) for path in images]
+    elif tested is not None:
+        crops, labels = tested
+        titles = [f"test picture {number}" for number in range(len(crops))]
     else:
         crops, titles = [_drawn(shape, seed)], [DRAWN]
         notes.append(f"No picture was given: the input is {DRAWN}, enlarged to {shape[0]}×{shape[1]}.")
     chosen = [i % len(crops) for i in range(batch or len(crops))]
+    labels = None if labels is None else [labels[i] for i in chosen]
     pictures = np.stack([crops[i] for i in chosen])
     model = loaded.model.train(training)
     _place(model, device)
     x = from_numpy(preset.normalize(pictures)).to(next(model.parameters()).device)
     return Subject(model, loaded.name, None if weights is None and not Path(name).exists() else loaded.weights, x, pictures,
-                   [titles[i] for i in chosen], loaded.categories, preset, notes)
+                   [titles[i] for i in chosen], loaded.categories, preset, notes, labels)
 
 
 def class_index(text: str, categories: Sequence[str] | None, classes: int | None = None) -> int:
@@ -153,6 +161,25 @@ def _cut(path, preset, shape) -> np.ndarray:
         return scaled.crop(path)
     picture = resize_shorter(read_picture(path), max(scaled.resize_size, max(shape)))
     return to_array(center_crop(picture, shape))
+
+
+def _tested(path: Path, count: int, notes: list[str]):
+    """(pictures, labels) from the beginning of a run's test set; None, with a note, if its data are not there; None for a file of weights."""
+    from ..data import DataError
+    from ..train import RecipeError, build, checkpoint, recipe
+    from ..weights.errors import WeightsError
+
+    try:
+        about = recipe.from_dict(checkpoint.load(checkpoint.find(path))["recipe"])
+    except WeightsError:
+        return None
+    try:
+        tests = build.datasets(about.replace(train_size=1))[1]
+    except (DataError, RecipeError, OSError) as error:
+        notes.append(f"The run's test pictures cannot be had: {error}")
+        return None
+    found = [tests[i] for i in range(min(count, len(tests)))]
+    return [np.asarray(image) for image, _ in found], [int(label) for _, label in found]
 
 
 def _drawn(shape, seed) -> np.ndarray:
