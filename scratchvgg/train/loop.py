@@ -173,7 +173,8 @@ class Trainer:
         self.lr = self.schedule.get_last_lr()[0]
         records = self.recorder is not None and self.recorder.cadence.due(self.steps + 1)
         if records:
-            self.recorder.begin(self.steps + 1, *self._probe(images[: record.IMAGES], labels[: record.IMAGES]))
+            with self.algorithms.paused():
+                self.recorder.begin(self.steps + 1, *self._probe(images[: record.IMAGES], labels[: record.IMAGES]))
         if self._graphed is None:
             loss = self._forward(images, labels)
             self._check_finite(images, labels, before)
@@ -200,7 +201,7 @@ class Trainer:
     def _probe(self, images, labels):
         """(what gives the loss of a batch without leaving a trace, the factor it is multiplied by), for the recorder."""
         def run():
-            with self.algorithms.paused(), self._region():
+            with self._region():
                 return self.scaler.scale(self._loss(self.model(images), labels))
 
         return run, self.scaler.get_scale()
@@ -229,7 +230,8 @@ class Trainer:
             if self.recorder is not None:
                 default_generator.set_state(before)
                 run, scale = self._probe(images, labels)
-                self.recorder.broken(self.steps + 1, self._progress(1), self.lr, run, scale, f"the loss is {value}: {where}")
+                with self.algorithms.paused():
+                    self.recorder.broken(self.steps + 1, self._progress(1), self.lr, run, scale, f"the loss is {value}: {where}")
             self._stop_non_finite(f"the loss is {value}", where)
 
     def _progress(self, batches: int = 0) -> float:
