@@ -9,6 +9,7 @@ from .autocast import (
     is_autocast_enabled,
     unifies,
 )
+from .checkpoint import checkpoint, checkpoint_sequential
 from .engine import backward, grad, intercept_backward
 from .function import Function, Op, intercept, kernel_twin
 from .grad_mode import (
@@ -18,6 +19,7 @@ from .grad_mode import (
     is_anomaly_enabled,
     is_grad_enabled,
     is_inference_mode_enabled,
+    is_recomputing,
     no_grad,
     set_detect_anomaly,
     set_grad_enabled,
@@ -30,8 +32,8 @@ from .tensor import Tensor, Variable, as_array, as_tensor, from_dlpack, from_num
 
 __all__ = [
     "Function", "GradcheckError", "Op", "RemovableHandle", "Size", "Tensor", "Variable", "as_array", "as_tensor", "autocast",
-    "backward", "clear_autocast_cache", "detect_anomaly", "enable_grad", "from_dlpack", "from_numpy", "get_autocast_dtype",
-    "grad", "gradcheck", "inference_mode", "intercept", "intercept_backward", "is_anomaly_enabled",
-    "is_autocast_available", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor",
-    "kernel_twin", "no_grad", "ops", "set_detect_anomaly", "set_grad_enabled", "tensor", "unifies",
+    "backward", "checkpoint", "checkpoint_sequential", "clear_autocast_cache", "detect_anomaly", "enable_grad", "from_dlpack", "from_numpy",
+    "get_autocast_dtype", "grad", "gradcheck", "inference_mode", "intercept", "intercept_backward", "is_anomaly_enabled",
+    "is_autocast_available", "is_autocast_cache_enabled", "is_autocast_enabled", "is_grad_enabled", "is_inference_mode_enabled", "is_recomputing",
+    "is_tensor", "kernel_twin", "no_grad", "ops", "set_detect_anomaly", "set_grad_enabled", "tensor", "unifies",
 ]

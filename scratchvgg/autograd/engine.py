@@ -118,7 +118,7 @@ def run_backward(roots, *, retain_graph: bool, inputs=None):
 
 def _step(node, grads, push, needed, wanted):
     """Run one node's backward and send the results along its edges."""
-    ctx = node.ctx
+    ctx = node.fetch()
     if ctx is None:
         raise RuntimeError(
             f"trying to backward through {node.name} a second time: what it had saved was freed by the first backward; "

@@ -115,6 +115,8 @@ class Op:
             if out.dtype.is_floating_point and not any(out.array is a for a in ctx.constant_outputs):
                 out.set_history(node, index)
         ctx.watch([(t.array, t.version) for t in (*args, *outputs) if isinstance(t, Tensor)])
+        if state.checkpoint is not None:
+            state.checkpoint.take(node, args)
 
     @staticmethod
     def forward(ctx, *args, **options):

@@ -1,4 +1,4 @@
-"""Switches, one per thread: is the tape recording, is this inference, is anomaly mode on."""
+"""Switches, one per thread: is the tape recording, is this inference, is anomaly mode on, is a checkpoint at work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ class _State(threading.local):
     grad = True
     inference = False
     anomaly = False
+    checkpoint = None  # who takes every recorded node, see checkpoint.py
+    recomputing = False
 
 
 state = _State()
@@ -28,6 +30,11 @@ def is_inference_mode_enabled() -> bool:
 def is_anomaly_enabled() -> bool:
     """True while anomaly mode is on."""
     return state.anomaly
+
+
+def is_recomputing() -> bool:
+    """True while backward runs a :func:`~scratchvgg.autograd.checkpoint` function for the second time: what counts calls must not count this one."""
+    return state.recomputing
 
 
 class _Switch:

@@ -91,17 +91,18 @@ class Node:
 
     Attributes:
         op: the operation's class; ``name`` its name.
-        ctx: its :class:`Context`; None once freed.
+        ctx: its :class:`Context`; None once freed, or while it is away.
+        away: the checkpoint that will compute again what it kept (see ``checkpoint.py``), or None.
         edges: one ``(node, output index)`` or None per positional argument of forward.
         outputs: one ``(shape, dtype, backend)`` per output.
         hooks: output index → the hooks of the tensor that holds it.
         stack: where it was called, if anomaly mode was on.
     """
 
-    __slots__ = ("op", "ctx", "edges", "outputs", "number", "hooks", "retained", "stack", "__weakref__")
+    __slots__ = ("op", "ctx", "away", "edges", "outputs", "number", "hooks", "retained", "stack", "__weakref__")
 
     def __init__(self, op, ctx, edges):
-        self.op, self.ctx, self.edges = op, ctx, edges
+        self.op, self.ctx, self.away, self.edges = op, ctx, None, edges
         self.outputs = ()
         self.number = next(_numbers)
         self.hooks: dict[int, dict] = {}
@@ -118,9 +119,15 @@ class Node:
         """torch's view of the graph: the edges, with (None, 0) where nothing flows."""
         return tuple(edge or (None, 0) for edge in self.edges)
 
+    def fetch(self):
+        """:attr:`ctx`, computed again if it is away; None if it was freed."""
+        if self.away is not None:
+            self.away.restore()
+        return self.ctx
+
     def free(self) -> None:
         """Drop everything kept for backward."""
-        self.ctx = None
+        self.ctx = self.away = None
 
     def __repr__(self):
         return f"<{self.name}Backward #{self.number}>"

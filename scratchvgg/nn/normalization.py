@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..autograd import is_recomputing
 from . import functional as F
 from . import init
 from .module import Module
@@ -69,7 +70,8 @@ class _BatchNorm(Module):
         self._check_input(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+            if not is_recomputing():
+                self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 factor = 1.0 / float(self.num_batches_tracked)
         use_batch = self.training or self.running_mean is None

@@ -17,7 +17,7 @@ import functools
 import math
 
 from ..array import parallel_for, ranges
-from ..autograd import Op, ops
+from ..autograd import Op, is_recomputing, ops
 from .common import check_same_device, check_tensor
 from .precision import check_floating, column_sums, widen
 
@@ -262,6 +262,8 @@ def apply_norm(op, input, running_mean, running_var, weight, bias, training, mom
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check(input, named, training, eps)
     options = {"training": bool(training), "momentum": momentum, "eps": eps, **more}
+    if training and is_recomputing():  # they have moved already
+        running_mean = running_var = None
     if running_mean is not None:
         options |= {"running_mean": running_mean.array, "running_var": running_var.array}
     out = op.apply(input, weight, bias, **options)
