@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from . import formats
 
 WIDTH, HEIGHT = 320, 150
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 26
+LEFT, RIGHT, TOP, BOTTOM = 56, 8, 8, 26
 SERIES = 6  # colours
 
 
@@ -78,7 +78,8 @@ def lines(series: Sequence[dict], *, title: str, x_label: str, y_label: str, log
         return _figure([_m('<text class="tick" x="{}" y="{}" text-anchor="middle">nothing to draw</text>').format(width / 2, height / 2)],
                        title, width, height)
     x0, x1, (y0, y1, ticks) = min(xs), max(xs), _log_ticks(min(ys), max(ys)) if log_y else _ticks(min(ys), max(ys))
-    legend = 14 * -(-len(series) // 3)
+    columns = 3 if max(len(s["name"]) for s in series) <= 15 else 2
+    legend = 14 * -(-len(series) // columns)
     right, bottom = width - RIGHT, height - BOTTOM - legend
     across = lambda x: LEFT + (right - LEFT) * (x - x0) / ((x1 - x0) or 1)
     down = lambda y: bottom - (bottom - TOP) * (y - y0) / ((y1 - y0) or 1)
@@ -96,8 +97,8 @@ def lines(series: Sequence[dict], *, title: str, x_label: str, y_label: str, log
             if len(piece) == 1:
                 parts.append(_m('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="1.5"/>').format(look, across(piece[0][0]), down(value(piece[0][1]))))
             parts.append(_m('<polyline class="{}" points="{}"><title>{}</title></polyline>').format(look, points, s["name"]))
-        row, column = divmod(number, 3)
-        x, y = LEFT + column * (right - LEFT) / 3, height - legend + 8 + 14 * row
+        row, column = divmod(number, columns)
+        x, y = LEFT + column * (right - LEFT) / columns, height - legend + 8 + 14 * row
         parts.append(_m('<line class="{}" x1="{}" x2="{}" y1="{y}" y2="{y}"/><text class="tick" x="{}" y="{}">{}</text>').format(
             look, x, x + 14, x + 18, y + 3.5, s["name"], y=y))
     parts.append(_m('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(right, bottom + 23, x_label))
