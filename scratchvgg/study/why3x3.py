@@ -162,7 +162,13 @@ class Factorisation(Shown):
     def to_html(self):
         from . import page
 
-        return page.render("sections/why3x3.html", it=self)
+        charts = []
+        for which in PASSES:
+            bars = [(f"{pair.small.name}, {setting}", pair.ratios[setting][which][1]) for pair in self.pairs for setting in SETTINGS
+                    if which in pair.ratios.get(setting, {})]
+            bars += [(f"{pair.small.name}, MACs", pair.large.macs / pair.small.macs) for pair in self.pairs]
+            charts.append({"title": f"{which}: times as fast as the large filter", "labels": [b[0] for b in bars], "ratios": [b[1] for b in bars]})
+        return page.render("sections/why3x3.html", it=self, times=self.time_rows(), charts=charts)
 
 
 def factorisation(channels: int, size: int = 56, batch: int = 1, *, measure: bool = True, seconds: float = 0.5, rounds: int | None = None,

@@ -45,6 +45,18 @@ def stages(widths: Sequence[int], arm: str) -> list:
     return [entry for width in widths for entry in ([width, width, "M"] if arm == "two-3x3" else [f"conv5-{width}", "M"])]
 
 
+class Stopped(Exception):
+    """A signal stopped a training; with the same arguments and ``out`` the experiment goes on.
+
+    Attributes:
+        folder: where it goes on. signal: its number.
+    """
+
+    def __init__(self, folder: str, signal: int):
+        super().__init__(f"stopped by signal {signal}; what is finished is kept in {folder}")
+        self.folder, self.signal = folder, signal
+
+
 @dataclass(frozen=True)
 class Arm:
     """What one of the two nets showed.
@@ -145,7 +157,7 @@ class Experiment(Shown):
 
 
 def experiment(data: str = "sample", root=None, *, seeds: int = 3, epochs: int = 3, widths: Sequence[int] = (16, 32, 64), batch_norm: bool = True,
-               out=None, say: Callable[[str], None] = lambda text: None, plain: bool = True, **changes) -> Experiment | None:
+               out=None, say: Callable[[str], None] = lambda text: None, plain: bool = True, **changes) -> Experiment:
     """Train both nets with several seeds.
 
     Args:
@@ -159,10 +171,8 @@ def experiment(data: str = "sample", root=None, *, seeds: int = 3, epochs: int =
         plain: plain lines instead of a progress bar.
         changes: other fields of the recipe.
 
-    Returns:
-        The result, or None if a signal stopped it: called again with the same ``out`` it goes on.
-
     Raises:
+        Stopped: if a signal stopped a training.
         StudyError: for bad arguments, or a folder that was begun otherwise. RecipeError, DataError: as the training.
     """
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
@@ -188,9 +198,7 @@ def experiment(data: str = "sample", root=None, *, seeds: int = 3, epochs: int =
             place = f"seed-{seed}/{arm}"
             if place not in results["runs"]:
                 say(f"{ARMS[arm]}, seed {seed}: {folder.path / place}")
-                found = _train(recipe.replace(seed=seed), folder.path / place, datasets, plain)
-                if found is None:
-                    return None
+                found = _train(recipe.replace(seed=seed), folder.path, place, datasets, plain)
                 results["runs"][place] = found
                 _write(folder.path, results)
                 say(f"{ARMS[arm]}, seed {seed}: top-1 error {100 * found['error']:.2f} %")
@@ -200,13 +208,17 @@ def experiment(data: str = "sample", root=None, *, seeds: int = 3, epochs: int =
     return Experiment(made, {**base.to_dict(), "root": None, **about}, len(datasets[1]), str(folder.path), machine.describe())
 
 
-def _train(recipe, path, datasets, plain) -> dict | None:
-    """{"error", "loss", "seconds"} of a training, or None if a signal stopped it."""
-    folder = train.open_existing(path) if path.exists() else train.create(recipe, path)
+def _train(recipe, path, place, datasets, plain) -> dict:
+    """{"error", "loss", "seconds"} of a training.
+
+    Raises:
+        Stopped: if a signal stopped it.
+    """
+    folder = train.open_existing(path / place) if (path / place).exists() else train.create(recipe, path / place)
     trainer = train.Trainer(recipe, plain, datasets)
     outcome = trainer.run(folder)
     if not outcome.finished:
-        return None
+        raise Stopped(str(path), outcome.signal)
     last = metrics.read(folder.metrics, "epoch")[-1]
     return {"error": 1 - outcome.accuracy, "loss": last["test_loss"], "seconds": round(outcome.seconds, 1)}
 
@@ -237,13 +249,17 @@ def _write(path, results) -> None:
         json.dump(results, file, indent=1)
 
 
+def report(found: Experiment) -> dict:
+    """The result for a file: with the machine's rates and the commit."""
+    from ..bench import machine as bench_machine
+
+    return {**found.to_dict(), "machine": bench_machine.describe()}
+
+
 def write(found: Experiment, path) -> None:
-    """The result as a report (JSON), with the machine's rates and the commit.
+    """Write :func:`report` as JSON.
 
     Raises:
         OSError: if it cannot be written.
     """
-    from ..bench import machine as bench_machine
-
-    reports.write_json(path, {**found.to_dict(), "machine": bench_machine.describe()})
-
+    reports.write_json(path, report(found))

@@ -66,9 +66,10 @@ def compare(a: Side, b: Side, x, target=None, *, mode: str = "eval", backward: b
     run = _Run(a, b, steps, others, x, target.astype(np.int64), mode, progress)
     run.alone(backward)
     run.whole(backward, frozen)
+    truth = f"the layers of {'A, with their weights,' if b.model is not a.model else 'the net'} in float64, convolutions im2col"
     return Divergence(
-        run.about("a"), run.about("b"), f"the layers of {'A, their weights' if b.model is not a.model else 'the net'} in float64, convolutions im2col",
-        run.layers, tuple(x.shape), mode, backward, run.ulp_dtype, run.notes(), time.perf_counter() - started)
+        run.about("a"), run.about("b"), truth, run.layers, tuple(x.shape), mode, backward, run.ulp_dtype, (a.dtype, b.dtype), run.notes(),
+        time.perf_counter() - started)
 
 
 def _array(name, value) -> np.ndarray:

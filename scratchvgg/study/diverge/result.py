@@ -90,7 +90,7 @@ class Divergence(Shown):
         a, b: a line about each side. truth: about the truth.
         layers: in the order of the forward pass; the loss is the last.
         batch: shape of the input. mode: ``"eval"`` or ``"train"``. backward: whether gradients were compared.
-        ulp_dtype: whose units in the last place were counted.
+        ulp_dtype: whose units in the last place were counted. dtypes: of A and B.
         notes: what else belongs to the numbers.
         seconds: of the whole comparison.
     """
@@ -104,6 +104,7 @@ class Divergence(Shown):
     mode: str
     backward: bool
     ulp_dtype: str
+    dtypes: tuple[str, str] = ("float32", "float32")
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -137,7 +138,8 @@ class Divergence(Shown):
     def to_dict(self) -> dict:
         return {"kind": "divergence", "a": self.a, "b": self.b, "truth": self.truth, "input_shape": list(self.batch), "mode": self.mode,
                 "backward": self.backward, "agrees": self.agrees, "first": self.first, "verdict": self.verdict, "ulp_dtype": self.ulp_dtype,
-                "layers": [layer.to_dict() for layer in self.layers], "notes": self.notes, "legend": self.legend(), "seconds": round(self.seconds, 1)}
+                "dtypes": list(self.dtypes), "layers": [layer.to_dict() for layer in self.layers], "notes": self.notes,
+                "legend": self.legend(), "seconds": round(self.seconds, 1)}
 
     FORWARD_HEADERS = ("layer", "type", "output", "own error A", "own error B", "net A", "net B", "A − B", "ULP", "equal", "flips A", "B")
     BACKWARD_HEADERS = ("layer", "at", "own error A", "own error B", "net A", "net B", "A − B", "frozen A", "B", "A − B", "ULP")
@@ -173,9 +175,10 @@ class Divergence(Shown):
             "own error: both sides and the truth are given the same input (going back: the same input and gradient); in brackets the share of what",
             "  rounding explains: the algorithm's bound times the largest Σ|x||w| for convolution and linear layers, 4 roundings where a layer only",
             "  selects, elsewhere 64 times what a rounding of every input does to the truth. A layer departs beyond 100 %",
-            "net: each side computes on with its own numbers: the errors of all layers before are in it; flips: ReLU and pool decisions unlike the truth's",
-            f"ULP: largest |A − B| in units of the last place of {self.ulp_dtype}, over numbers of at least 1/1024 of the largest; equal: A and B are the",
-            "  same number",
+            "net: each side computes on with its own numbers, so the errors of all layers before are in it; flips: ReLU and pool decisions that are",
+            "  not the truth's",
+            f"ULP: largest |A − B| in units of the last place of {self.ulp_dtype}, over numbers of at least 1/1024 of the largest; equal: A and B",
+            "  are the same number",
         ]
         if self.backward:
             lines += ["at: the gradient (of input, weight or bias) that is nearest to its limit, or beyond; frozen: with the truth's ReLU and pool",
@@ -196,7 +199,28 @@ class Divergence(Shown):
     def to_html(self):
         from .. import page
 
-        return page.render("sections/diverge.html", it=self)
+        back = [layer for layer in reversed(self.layers) if layer.worst() is not None]
+        return page.render("sections/diverge.html", it=self, forward=list(zip(self.layers, self.forward_rows(), strict=True)),
+                           backward=list(zip(back, self.backward_rows(), strict=True)), figures=self._figures())
+
+    def _figures(self) -> list[dict]:
+        """Curves over the layers: what each layer errs by itself, and what has gathered in the whole net."""
+        place = list(range(len(self.layers)))
+
+        def curves(title, groups):
+            series = [{"name": name, "x": place, "y": [value(layer) for layer in self.layers]} for name, value in groups]
+            return {"title": title, "series": series}
+
+        figures = [curves("Forward: error of each layer's output", [
+            ("A, own", lambda la: la.own["output"].gap.error_a), ("B, own", lambda la: la.own["output"].gap.error_b),
+            ("A, net", lambda la: la.whole["output"].error_a), ("B, net", lambda la: la.whole["output"].error_b)])]
+        if self.backward:
+            apart = any(layer.frozen for layer in self.layers)
+            frozen = [("A, frozen", lambda la: la.frozen["grad_input"].error_a), ("B, frozen", lambda la: la.frozen["grad_input"].error_b)]
+            figures.append(curves("Backward: error of the gradient at each layer's input", [
+                ("A, net", lambda la: la.whole["grad_input"].error_a), ("B, net", lambda la: la.whole["grad_input"].error_b),
+                *(frozen if apart else [])]))
+        return figures
 
 
 def _shown(own: Own) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ...conv.errors import unit_roundoff
+
 SAYS = {"output": "its output", "running_mean": "its running mean", "running_var": "its running variance", "grad_input": "the gradient of its input",
         "weight": "the gradient of its weight", "bias": "the gradient of its bias"}
 
@@ -24,7 +26,9 @@ def words(it) -> list[str]:
         wrong = {layer.name for layer in it.layers if layer.departing(True) or layer.departing(False)}
         rest = len(it.layers) - len(wrong)
         if rest:
-            lines.append(f"{f'The other {rest} layers are' if rest > 1 else 'The other layer is'} right to rounding on both sides, given the same numbers.")
+            lines.append(f"{f'The other {rest} layers are' if rest > 1 else 'The other layer is'} right to rounding on both sides, given the same "
+                         "numbers.")
+    lines += _uneven(it)
     told = {layer.name for layer in it.layers for forward in (True, False) if layer.departing(forward)}
     silent = [layer for layer in it.layers if layer.notes and layer.name not in told]
     if silent:
@@ -68,6 +72,27 @@ def _size(name, own, side) -> str:
     return f"{what} on {side} errs by {error:.1e}, {times} (the other side: {other:.1e})"
 
 
+UNEVEN = 30  # times another side's error in the same type: within a bound, and worth a look
+
+
+def _uneven(it) -> list[str]:
+    """About layers where one side errs far more than the other, in the same type, although both stay within their bounds."""
+    if it.dtypes[0] != it.dtypes[1]:
+        return []
+    found = []
+    for layer in it.layers:
+        for name, own in layer.own.items():
+            errors = own.gap.error_a, own.gap.error_b
+            floor = max(min(errors), unit_roundoff(it.dtypes[0]))
+            if not own.departs and max(errors) > UNEVEN * floor:
+                found.append((max(errors) / floor, layer, name, "AB"[errors[1] > errors[0]], max(errors)))
+    if not found:
+        return []
+    times, layer, name, side, error = max(found, key=lambda item: item[0])
+    return [f"Worth a look: {side} stays within its bound, but in {len({f[1].name for f in found})} layers one side errs more than {UNEVEN} times as "
+            f"much as the other; most in {layer.name}: {SAYS.get(name, name)} by {error:.1e}, {times:.0f} times."]
+
+
 def _nearest(it):
     """(layer, quantity, side, share) of the largest share of what is allowed."""
     every = [(share, layer, name, side) for layer in it.layers for name, own in layer.own.items()
@@ -91,8 +116,8 @@ def _whole(it) -> list[str]:
     flips = {key: sum(layer.flips.get(key, 0) for layer in it.layers) for key in ("a", "b", "between", "of")}
     text = f"Gradients differ by up to {free[0]:.1e} ({free[1]}, {free[2]})"
     if flips["a"] or flips["b"]:
-        text += (f": {flips['a']:,} of A's and {flips['b']:,} of B's {flips['of']:,} ReLU and pool decisions are not the truth's, {flips['between']:,} "
-                 "differ between them.")
+        text += (f": {flips['a']:,} of A's and {flips['b']:,} of B's {flips['of']:,} ReLU and pool decisions are not the truth's, "
+                 f"{flips['between']:,} differ between them.")
     else:
         text += f"; all {flips['of']:,} ReLU and pool decisions are the truth's." if flips["of"] else "."
     if flips["a"] or flips["b"]:
