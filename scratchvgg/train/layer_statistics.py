@@ -131,15 +131,15 @@ def _pieces(xp, view):
 
     def work(number):
         (r, r_end), (c, c_end) = cuts[number]
-        piece = view[r:r_end, c:c_end]
-        flat = np.ascontiguousarray(piece).reshape(-1)
-        mean = float(flat.mean(dtype=np.float64))
-        rest = flat - flat.dtype.type(mean)
-        squares, shift = float(rest @ rest), float(rest.mean(dtype=np.float64))
+        flat = np.ascontiguousarray(view[r:r_end, c:c_end]).reshape(-1)
+        ones = np.ones(flat.size, flat.dtype)
+        around = flat.dtype.type(flat @ ones / flat.size)  # nearly the mean
+        rest = flat - around
+        squares, shift = float(rest @ rest), float(rest @ ones) / flat.size
         if math.isinf(squares):  # beyond float32
             squares = float(np.square(rest, dtype=np.float64).sum())
-        mean = float(flat.dtype.type(mean)) + shift
-        found[number] = piece.min((0, 2)), piece.max((0, 2)), mean, squares - flat.size * shift**2, flat.size - np.count_nonzero(flat), flat.size
+        ends = (_fold(end, flat, c_end - c, places) for end in (np.minimum, np.maximum))
+        found[number] = *ends, float(around) + shift, squares - flat.size * shift**2, np.count_nonzero(flat == 0), flat.size
 
     parallel_for(work, range(len(cuts)))
     low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
@@ -151,6 +151,15 @@ def _pieces(xp, view):
         mean += off * size / (count + size)
         count, zeros = count + size, zeros + int(nothing)
     return low, high, mean, squares, zeros
+
+
+def _fold(end, flat, channels, places):
+    """The least or greatest value of each channel of (rows, channels, places); rows are taken several at once, so that the inner loop is long."""
+    if places > 1:
+        return end.reduce(flat.reshape(-1, channels, places), (0, 2))
+    rows = flat.size // channels
+    together = math.gcd(rows, -(-512 // channels))
+    return end.reduce(end.reduce(flat.reshape(-1, together * channels), 0).reshape(together, channels), 0)
 
 
 def _reduced(xp, view):
