@@ -7,6 +7,7 @@ the order of ``conv/im2col.py``: the column of a pixel runs over r, then s, then
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,6 +64,8 @@ class Convolution(Explanation):
         shown: b[k] + the sum of the products, rounded once. stored: what the engine stored. deviation: of the two.
         backward: the gradients, or None without them in the trace.
     """
+
+    operation: ClassVar[str] = "conv2d"
 
     layer: str
     problem: conv.Problem
@@ -127,7 +130,7 @@ class Convolution(Explanation):
         """All numbers: the patch, filter and products as (C / groups, R, S), the column and filter row in im2col's order."""
         g = self.problem
         return {
-            "layer": self.layer, "operation": "conv2d", "sample": self.sample, "channel": self.channel, "row": self.row, "column": self.column,
+            "layer": self.layer, "operation": self.operation, "sample": self.sample, "channel": self.channel, "row": self.row, "column": self.column,
             "dtype": self.dtype, "algorithms": self.algorithms,
             "problem": {name: getattr(g, name) for name in ("N", "C", "H", "W", "K", "R", "S", "P", "Q", "stride", "padding", "dilation", "groups")},
             "first_channel": self.first_channel, "input_rows": self.rows, "input_columns": self.columns, "inside": self.inside,

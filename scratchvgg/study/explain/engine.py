@@ -83,3 +83,39 @@ def channel_of(maps: np.ndarray, channel: int | None) -> int:
     if channel is None:
         return int(np.argmax(np.nan_to_num(maps.astype(np.float32), nan=-np.inf).reshape(len(maps), -1).max(1)))
     return index("channel", channel, len(maps))
+
+
+def separate(trace: Trace, call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """(input, output) of a call with one of each.
+
+    Raises:
+        StudyError: if it wrote its result over its input, which is gone then.
+    """
+    if call.results[0] is call.sources[0].array:
+        raise StudyError(f"layer: {call.layer or call.op} works in place, so its input is gone; build it with inplace=False")
+    return given(trace, call, 0), host(trace, call.results[0])
+
+
+def as_planes(array: np.ndarray) -> np.ndarray:
+    """(N, F) as (N, 1, 1, F), (N, C, L) as (N, C, 1, L), (N, C, H, W) as it is; further dimensions are laid side by side."""
+    if array.ndim < 2:
+        return array.reshape(1, 1, 1, -1)
+    if array.ndim == 2:
+        return array[:, None, None, :]
+    return array[:, :, None, :] if array.ndim == 3 else array.reshape(*array.shape[:3], -1) if array.ndim > 4 else array
+
+
+def place_in(maps: np.ndarray, channel: int | None, row: int | None, column: int | None, flat: bool) -> tuple[int, int, int]:
+    """(channel, row, column) of (C, H, W), as asked for or where the value is largest. With ``flat`` the maps are a row of features, and a
+    channel or column is the number of one."""
+    if flat:
+        feature = column if channel is None else channel
+        return 0, *pixel(maps[0], None if feature is None else 0, feature)
+    c = channel_of(maps, channel)
+    return c, *pixel(maps[c], row, column)
+
+
+def around(place: int, count: int, most: int) -> np.ndarray:
+    """At most so many numbers out of ``range(count)``, with ``place`` in their middle where there is room."""
+    first = max(0, min(place - most // 2, count - most))
+    return np.arange(first, min(count, first + most))

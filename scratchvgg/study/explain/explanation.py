@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from ..shown import Shown
 from .matrices import WIDTH, Matrix, bar, beside
-from .numbers import Deviation
+from .numbers import Deviation, listed
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Bars:
         """For the terminal."""
         most = max(map(abs, self.values), default=0) or 1
         wide = max(map(len, self.labels), default=0)
-        return [self.title, *(f"  {label.rjust(wide)}  {value:+.4e}  {bar(value / most)}" for label, value in zip(self.labels, self.values,
-                                                                                                          strict=True))]
+        return [self.title, *(f"  {label.rjust(wide)}  {value:+.4e}  {bar(value / most)}".rstrip()
+                              for label, value in zip(self.labels, self.values, strict=True))]
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,21 @@ class Note:
 
 
 class Explanation(Shown):
-    """A result that is shown block by block. Subclasses are dataclasses with ``layer``, :meth:`blocks` and :meth:`to_dict`."""
+    """A result that is shown block by block. Subclasses are dataclasses with ``layer``, :meth:`title` and :meth:`blocks`.
+
+    Attributes:
+        operation: what it explains.
+    """
+
+    operation: ClassVar[str] = ""
 
     def blocks(self) -> list:
         """The blocks, in order."""
         raise NotImplementedError(f"{type(self).__name__}.blocks")
+
+    def to_dict(self) -> dict:
+        """All numbers: the attributes, with arrays as lists."""
+        return {"operation": self.operation, **{name: _plain(value) for name, value in vars(self).items()}}
 
     @property
     def deviations(self) -> list[Deviation]:
@@ -141,3 +153,11 @@ class Explanation(Shown):
         from .. import page
 
         return page.render("sections/explain.html", blocks=self.blocks())
+
+
+def _plain(value):
+    if isinstance(value, Deviation):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        return listed(value)
+    return value._asdict() if hasattr(value, "_asdict") else value

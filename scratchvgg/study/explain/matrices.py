@@ -95,7 +95,7 @@ def writer(values, digits: int = 4):
     sizes = np.abs(np.asarray(values, np.float64))
     sizes = sizes[np.isfinite(sizes)]
     largest = float(sizes.max()) if sizes.size else 0.0
-    if largest and not 1e-3 <= largest < 10**6:
+    if largest and not 1e-2 <= largest < 10**6:
         return lambda v: _special(v) or f"{float(v):.{digits - 2}e}"
     decimals = max(0, digits - 1 - math.floor(math.log10(largest))) if largest else 0
     if decimals > digits:  # below 0.1
@@ -126,7 +126,7 @@ def beside(blocks: Sequence[Sequence[str]], between: Sequence[str] = (), width: 
         lines = []
         for block, sign in zip(blocks, ["", *signs], strict=True):
             lines += [indent + sign] if sign else []
-            lines += [indent + line for line in block]
+            lines += [indent + line for line in block if line.strip()]
         return lines
     height = max(map(len, blocks))
     middle = (height + 1) // 2

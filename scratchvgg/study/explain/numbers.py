@@ -56,7 +56,7 @@ def deviation(what: str, shown, engine: np.ndarray, bound: float | None = None, 
 
     NaN beside NaN and an infinity beside the same count as equal; NaN beside a number makes the deviation NaN.
     """
-    engine = np.asarray(engine)
+    engine, bound = np.asarray(engine), None if bound is None else float(bound)
     ours, theirs = np.broadcast_arrays(np.asarray(shown, np.float64), engine.astype(np.float64))
     with np.errstate(invalid="ignore"):
         gap = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, np.abs(ours - theirs))
