@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from .errors import StudyError
 from .shown import Shown
 
 SIDE = 44  # pixels that a tile is at least enlarged to
-SCALES = ("each", "joint")
+ORDERS, SCALES = ("strongest", "index"), ("each", "joint")
 GREY = 128  # zero
 
 
@@ -23,15 +22,17 @@ class Filters(Shown):
     Attributes:
         layer: dotted name.
         weight: (K, C, R, S), the layer's numbers as they are.
+        by: ``"strongest"``: the filters with the largest norms come first; ``"index"``: by number.
         scale: ``"each"``: every tile reaches black or white by itself; ``"joint"``: the same number is the same brightness in all tiles.
         order: number of the filter (with C ≠ 3: and of its input channel) that each tile shows.
         left_out: how many tiles are not shown.
     """
 
-    title = "Filters of the first layer"
+    title = "Filters"
 
     layer: str
     weight: np.ndarray
+    by: str
     scale: str
     order: list[tuple[int, int | None]] = field(default_factory=list)
     left_out: int = 0
@@ -40,11 +41,6 @@ class Filters(Shown):
     def in_colour(self) -> bool:
         """Whether a tile is a filter in R, G, B; else it is one of a filter's channels, in grey."""
         return self.weight.shape[1] == 3
-
-    @property
-    def in_order(self) -> bool:
-        """Whether tiles go by the filters' numbers."""
-        return all(a[0] <= b[0] for a, b in pairwise(self.order))
 
     def norms(self) -> np.ndarray:
         """The 2-norm of each filter, (K,)."""
@@ -64,7 +60,7 @@ class Filters(Shown):
         from .page import images
 
         pieces = [enlarge(self.tile(*place), self.enlarged) for place in self.order]
-        return images.tiles(pieces, columns or min(16, max(4, round(2 * len(pieces) ** 0.5))), 3, 90)
+        return images.tiles(pieces, columns or _columns(len(pieces)), 4, 255)
 
     @property
     def enlarged(self) -> int:
@@ -80,8 +76,9 @@ class Filters(Shown):
 
     def to_dict(self) -> dict:
         """Plain values; of the weights only norms and range."""
-        return {"layer": self.layer, "shape": list(self.weight.shape), "scale": self.scale, "in_colour": self.in_colour, "left_out": self.left_out,
-                "tiles": [list(place) for place in self.order], "norms": self.norms(), "min": self.weight.min(), "max": self.weight.max()}
+        return {"layer": self.layer, "shape": list(self.weight.shape), "by": self.by, "scale": self.scale, "in_colour": self.in_colour,
+                "left_out": self.left_out, "tiles": [list(place) for place in self.order], "norms": self.norms(),
+                "min": self.weight.min(), "max": self.weight.max()}
 
     def __str__(self):
         k, c, r, s = self.weight.shape
@@ -99,7 +96,13 @@ class Filters(Shown):
         return render("sections/filters.html", it=self)
 
 
-def of_model(model: Module, layer: str | None = None, *, scale: str = "each", strongest: bool = False, limit: int = 128) -> Filters:
+def _columns(tiles: int) -> int:
+    """About twice as many as rows, and if it can be without a rest: 16 for 64 and 96 and 128."""
+    near = min(16, max(1, round((2 * tiles) ** 0.5)))
+    return next((n for n in range(min(16, near + 5), max(0, near - 4), -1) if tiles % n == 0), near)
+
+
+def of_model(model: Module, layer: str | None = None, *, by: str = "index", scale: str = "each", limit: int = 128) -> Filters:
     """The filters of a net's first convolution (in the order of its modules), or of another one.
 
     With three input channels, those of an RGB picture, a tile is a filter in colours. Else a tile is one input channel of a filter, in grey, filter
@@ -107,18 +110,17 @@ def of_model(model: Module, layer: str | None = None, *, scale: str = "each", st
 
     Args:
         layer: dotted name of a Conv2d.
-        scale: ``"each"`` or ``"joint"``, see :class:`Filters`.
-        strongest: order by the filters' norms, the largest first; else by number.
+        by, scale: see :class:`Filters`.
         limit: tiles at most; the rest is counted.
 
     Raises:
-        StudyError: if there is no such convolution, or for another scale or limit.
+        StudyError: if there is no such convolution, or for another order, scale or limit.
     """
     convolutions = {name: module for name, module in model.named_modules() if isinstance(module, Conv2d)}
     if not convolutions:
         raise StudyError("filters: this net has no convolution")
-    if scale not in SCALES or limit < 1:
-        raise StudyError(f"scale, limit: expected {' or '.join(SCALES)}, and 1 or more, got {scale!r}, {limit!r}")
+    if by not in ORDERS or scale not in SCALES or limit < 1:
+        raise StudyError(f"by, scale, limit: expected {' or '.join(ORDERS)}, {' or '.join(SCALES)}, 1 or more, got {by!r}, {scale!r}, {limit!r}")
     name = next(iter(convolutions)) if layer is None else layer
     if name not in convolutions:
         import difflib
@@ -126,8 +128,9 @@ def of_model(model: Module, layer: str | None = None, *, scale: str = "each", st
         near = difflib.get_close_matches(name, convolutions, 3, 0.3) or list(convolutions)[:3]
         raise StudyError(f"layer: {name!r} is no convolution of this net; near: {', '.join(near)}")
     weight = convolutions[name].weight
-    found = Filters(name, np.array(weight.backend.to_numpy(weight.array).astype(np.float64 if weight.dtype.itemsize == 8 else np.float32)), scale)
-    numbers = (-found.norms()).argsort(kind="stable") if strongest else range(len(found.weight))
+    values = np.array(weight.backend.to_numpy(weight.array), np.float64 if weight.dtype.itemsize == 8 else np.float32)
+    found = Filters(name, values, by, scale)
+    numbers = (-found.norms()).argsort(kind="stable") if by == "strongest" else range(len(found.weight))
     channels = [None] if found.in_colour else range(found.weight.shape[1])
     every = [(int(k), c) for k in numbers for c in channels]
     found.order, found.left_out = every[:limit], max(0, len(every) - limit)

@@ -88,7 +88,7 @@ class Maps(Shown):
 
         every = max(1, -(-max(self.values.shape[1:]) // 120))
         pieces = [enlarge(self.tile(channel)[::every, ::every], self.enlarged) for channel in self.order]
-        return images.tiles(pieces, columns, 3, 90)
+        return images.tiles(pieces, columns, 4, 255)
 
     @property
     def scale_in_words(self) -> str:
