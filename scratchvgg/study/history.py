@@ -90,8 +90,7 @@ class History(Shown):
 
     def __str__(self):
         heads = ["layer", "type", "std first", "at the end", "gradient first", "at the end", "Δw/w first", "at the end"]
-        said = "\n".join(f"{verdict.severity:4s}  {verdict.text}" for verdict in self.verdicts)
-        return f"{self.summary()}\n\n{said}\n\n{table(self.rows(), heads, left=2)}"
+        return f"{self.summary()}\n\n{verdicts.text_of(self.verdicts)}\n\n{table(self.rows(), heads, left=2)}"
 
     def summary(self) -> str:
         """One sentence: what was trained, how long, with how many records."""

@@ -66,8 +66,7 @@ class LayerStatistics(Shown):
 
     def __str__(self):
         heads = ["layer", "type", "mean", "std", "least", "greatest", "zeros", "dead", "grad mean", "grad std", "grad norm", "zeros"]
-        said = "\n".join(f"{verdict.severity:4s}  {verdict.text}" for verdict in self.verdicts)
-        return f"{table(self.rows(), heads, left=2)}\n\n{said}"
+        return f"{table(self.rows(), heads, left=2)}\n\n{verdicts.text_of(self.verdicts)}"
 
     def to_html(self):
         """Verdicts, and a table with histograms."""

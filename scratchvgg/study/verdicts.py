@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from dataclasses import asdict, dataclass, field
 
 SEVERITIES = ("bad", "warn", "good")
@@ -46,9 +47,10 @@ SATURATED = 0.5
 """Share of a bounded function's values (Sigmoid, Tanh) within a hundredth of a bound, where its derivative is less than a twenty-fifth of its
 largest: Glorot and Bengio, 2010, section 3, see layers stop to learn there."""
 
-UPDATE_LOW, UPDATE_HIGH, UPDATE_FATAL = 1e-5, 1e-2, 1e-1
-"""‖Δw‖ / ‖w‖ of a step. cs231n, "Ratio of weights:updates": about 10⁻³; ten times more is too fast, and a hundred times less too slow (at 10⁻⁵ a
-weight changes by its own size in 100,000 steps). With 10⁻¹ ten steps can undo all that the weights have learned."""
+UPDATE_LOW, UPDATE_HIGH, UPDATE_FATAL = 1e-4, 1e-2, 1e-1
+"""‖Δw‖ / ‖w‖ of a step, the median of a training. cs231n, "Ratio of weights:updates": about 10⁻³, much more is too fast, much less too slow; here
+much is ten times. Weight decay λ alone makes λ · lr / (1 − momentum), 5 · 10⁻⁵ with the usual 5 · 10⁻⁴, 0.01 and 0.9: a net that gets no gradient stands
+there. With 10⁻¹ ten steps can undo all that the weights have learned."""
 
 CHANCE = 0.02
 """Relative distance of the loss from ln(classes) within which a net only guesses: all classes equally likely gives exactly ln(classes), 2.303 for
@@ -59,7 +61,7 @@ SAME_OUTPUT = 1e-3
 themselves, and the answer does not depend on the image."""
 
 SIGNAL_LOST, SIGNAL_BLOWN = 1e-3, 1e3
-"""Standard deviation of the last weighted layer's activations, divided by the first one's; reasons as for :data:`VANISHING`."""
+"""Standard deviation of a weighted layer's activations, divided by the first one's; reasons as for :data:`VANISHING`."""
 
 DIVERGED = 2.0
 """Loss in multiples of ln(classes): a net that does twice worse than guessing has been thrown far away by its steps."""
@@ -97,13 +99,19 @@ class Verdict:
         return asdict(self)
 
 
+def text_of(verdicts: list[Verdict], width: int = 150) -> str:
+    """Lines for a terminal."""
+    return "\n".join(textwrap.fill(f"{verdict.severity:4s}  {verdict.text}", width, subsequent_indent=" " * 6) for verdict in verdicts)
+
+
 def ordered(verdicts: list[Verdict]) -> list[Verdict]:
     """The worst first; within a severity as they came."""
     return sorted(verdicts, key=lambda verdict: SEVERITIES.index(verdict.severity))
 
 
 def of_record(about: dict, records: list[dict]) -> list[Verdict]:
-    """All verdicts on a recorded training, the worst first: on its end (the last fifth of the records), on any NaN, on its loss.
+    """All verdicts on a recorded training, the worst first: on any NaN, on its loss, on layers at its end (the last fifth of the records), and on the
+    updates all along (a learning rate may well go to 0 at the end).
 
     Args:
         about, records: what :func:`scratchvgg.train.record.read` gives.
@@ -112,15 +120,15 @@ def of_record(about: dict, records: list[dict]) -> list[Verdict]:
         return []
     whole = [record for record in records if record["end"] is None] or records
     end = whole[-max(3, round(END * len(whole))) :]
-    layers = median_layers(end)
-    found = [*non_finite(records[-1]["layers"], records[-1]["end"], records[-1]["step"]), *on_loss(whole, about["classes"]), *of_layers(layers)]
+    found = [*non_finite(records[-1]["layers"], records[-1]["end"], records[-1]["step"]), *on_loss(whole, about["classes"]),
+             *(verdict for judge in _OF_PASS for verdict in judge(median_layers(end))), *updates(median_layers(whole))]
     norms = [record["grad_norm"] for record in end if record["grad_norm"] is not None]
     return ordered(found + ([gradient_norm(statistics.median(norms))] if norms else []))
 
 
 def of_layers(layers: list[dict]) -> list[Verdict]:
     """The verdicts on one pass (or a median of several): on the signal, the gradients, dead and saturated layers, the output, the updates."""
-    return [verdict for judge in (signal, gradient, dead, saturated, same_output, updates) for verdict in judge(layers)]
+    return [verdict for judge in (*_OF_PASS, updates) for verdict in judge(layers)]
 
 
 def median_layers(records: list[dict]) -> list[dict]:
@@ -176,18 +184,23 @@ def on_loss(records: list[dict], classes: int) -> list[Verdict]:
 
 
 def signal(layers: list[dict]) -> list[Verdict]:
-    """Whether activations keep their size from the first weighted layer to the last."""
-    first, last, ratio = _ends(layers, "activation", "std")
-    if ratio is None:
+    """Whether activations keep their size after the first weighted layer: the layers with the least and the greatest deviation are judged."""
+    known = [layer for layer in _weighted(layers) if _of(layer, "activation", "std") is not None]
+    if len(known) < 2 or not known[0]["activation"]["std"]:
         return []
-    evidence = {"first": first["activation"]["std"], "last": last["activation"]["std"], "ratio": ratio}
-    course = f"The activations' standard deviation is {evidence['first']:.3g} at {first['name']} and {evidence['last']:.3g} at {last['name']}"
-    if ratio < SIGNAL_LOST:
-        return [Verdict("signal", last["name"], "bad", f"{course}: the image's signal is lost on the way, the output hardly depends on it.",
+    first = known[0]["activation"]["std"]
+    ratios = {layer["name"]: layer["activation"]["std"] / first for layer in known[1:]}
+    least, most = min(ratios, key=ratios.get), max(ratios, key=ratios.get)
+    evidence = {"first": first, "least": ratios[least], "most": ratios[most]}
+    course = f"The activations' standard deviation is {first:.3g} at {known[0]['name']}, "
+    if ratios[least] < SIGNAL_LOST:
+        return [Verdict("signal", least, "bad", f"{course}and {first * ratios[least]:.3g} at {least}: the image's signal is lost on the way.",
                         evidence, SIGNAL_LOST)]
-    if ratio > SIGNAL_BLOWN:
-        return [Verdict("signal", last["name"], "bad", f"{course}: the signal grows from layer to layer.", evidence, SIGNAL_BLOWN)]
-    return [Verdict("signal", "", "good", f"{course}: the signal keeps its size.", evidence, SIGNAL_LOST)]
+    if ratios[most] > SIGNAL_BLOWN:
+        return [Verdict("signal", most, "bad", f"{course}and {first * ratios[most]:.3g} at {most}: the signal grows from layer to layer.",
+                        evidence, SIGNAL_BLOWN)]
+    return [Verdict("signal", "", "good", f"{course}in later layers {first * ratios[least]:.3g} to {first * ratios[most]:.3g}: it gets through.",
+                    evidence, SIGNAL_LOST)]
 
 
 def gradient(layers: list[dict]) -> list[Verdict]:
@@ -288,10 +301,12 @@ def _of(layer, what, key):
 
 
 def _ends(layers, what, key):
-    """(first, last weighted layer that has the number, their ratio: last to first of activations, first to last of gradients); Nones without."""
+    """(first, last weighted layer that has the number, its ratio, first to last); Nones without."""
     known = [layer for layer in _weighted(layers) if _of(layer, what, key) is not None]
     if len(known) < 2:
         return None, None, None
     first, last = known[0], known[-1]
-    above, below = (last, first) if what == "activation" else (first, last)
-    return first, last, above[what][key] / below[what][key] if below[what][key] else None
+    return first, last, first[what][key] / last[what][key] if last[what][key] else None
+
+
+_OF_PASS = signal, gradient, dead, saturated, same_output
