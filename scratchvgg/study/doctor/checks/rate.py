@@ -1,0 +1,127 @@
+"""The learning rate: what it does to one batch, beside others."""
+
+from __future__ import annotations
+
+import math
+
+from .. import rates
+from ..case import Case
+from ..findings import Finding
+from ..registry import Skip, check
+
+SMALL_UPDATE = 1e-5  # ‖Δw‖ / ‖w‖ of a step below which nothing is learned in thousands of steps; about 1e-3 is usual
+ADAPTIVE = 0.1  # of it, for Adam, whose first step is as large as any
+USUAL = 3e-3
+BARELY, SLOW = 0.1, 0.3  # of what the best rate's loss fell
+STILL = 1e-4  # of the loss: a change below this is none
+HEART, FEWEST = 100, 20  # steps for learning one batch by heart; steps that tell that it goes slowly
+
+
+@check("learning rate", order=60)
+def learning_rate(case: Case):
+    """The range test, and the run's own rate in it."""
+    if case.broken_input:
+        raise Skip("the batch cannot be trained on")
+    trials = case.trials
+    own, best, advised = rates.at(trials, case.rate), rates.best(trials), _advised(trials, case.rate)
+    steps = max(len(trial.losses) for trial in trials) - 1
+    begin = "these weights" if case.start is case.model else "the run's first weights"
+    said = f"Loss of one batch after {steps} steps at each rate, from {begin}: {rates.table(trials)}"
+    numbers = {"trials": [{"rate": trial.rate, "losses": trial.losses, "update_ratio": trial.ratio} for trial in trials],
+               "best": best and best.rate, "advised": advised, "own": case.rate, "update_ratio": own and own.ratio}
+    if own is None:
+        yield _without_own(case, trials, said, numbers)
+        return
+    rate, said = f"{case.rate:.3g}", f"{said}. A step at {case.rate:.3g} moves the weights by {own.ratio:.1g} of their size; 0.001 to 0.01 is usual."
+    advice = f"--lr {advised:.3g}" if advised is not None else ""
+    if case.rate == 0:
+        yield Finding("learning rate", "bad", "The learning rate is 0", said, advice, 94, numbers)
+    elif own.diverged and case.learned:
+        yield Finding("learning rate", "info", f"The learning rate {rate} needs its warm-up", said, "", 15, numbers)
+    elif own.diverged and any(not trial.diverged for trial in trials if trial.rate < case.rate):
+        exploded = _exploded(case)
+        yield Finding("learning rate", "bad", f"The learning rate {rate} is too high", f"{said}{exploded}",
+                      f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
+    elif not case.learned and _too_low(case, own, best, trials):
+        yield Finding("learning rate", "bad", f"The learning rate {rate} is too low", said, advice, 86, numbers)
+    elif best is None and not case.learned:
+        yield _nothing_falls(trials, said, numbers)
+    elif not case.learned and own.drop < SLOW * best.drop:
+        side = "greater" if best.rate > case.rate else "smaller"
+        yield Finding("learning rate", "warn", f"A {side} learning rate than {rate} would learn faster", said, advice, 50, numbers)
+    else:
+        yield Finding("learning rate", "good", "Learning rate", f"{rate}: {said[0].lower()}{said[1:].rstrip('.')}", "", 50, numbers)
+
+
+def _advised(trials, own: float | None) -> float | None:
+    """A rate to try: the smallest that does at least half as well as the best; where none did well, the one whose steps have the usual size."""
+    found = rates.advised(trials)
+    if found is not None:
+        return found.rate
+    steady = [trial for trial in trials if not trial.diverged and trial.ratio > 0 and trial.rate != own]
+    return min(steady, key=lambda trial: abs(math.log(trial.ratio / USUAL))).rate if steady else None
+
+
+def _too_low(case: Case, own, best, trials) -> bool:
+    """Its steps are tiny, the loss does not move, and at a greater rate they would not be tiny."""
+    adaptive = case.run is not None and case.run.recipe.optimizer != "sgd"
+    least = SMALL_UPDATE * (ADAPTIVE if adaptive else 1)
+    greater = any(trial.rate > own.rate and not trial.diverged and trial.ratio > 10 * least for trial in trials)
+    return own.ratio < least and greater and own.drop < (BARELY * best.drop if best else STILL * own.first)
+
+
+def _without_own(case: Case, trials, said, numbers) -> Finding:
+    if rates.best(trials) is None and not case.fits:
+        return _nothing_falls(trials, said, numbers)
+    title = f"A learning rate about {numbers['advised']:.3g} works" if numbers["advised"] is not None else "Learning rate"
+    return Finding("learning rate", "good", title, said[0].lower() + said[1:], "", 50, numbers)
+
+
+def _nothing_falls(trials, said, numbers) -> Finding:
+    steps = max(len(trial.losses) for trial in trials) - 1
+    deaf = steps >= 5 and all(math.isfinite(trial.last) and abs(trial.drop) < STILL * trial.first for trial in trials)
+    if deaf:
+        return Finding("learning rate", "bad", "The loss of one batch does not move, whatever the learning rate", said, "it is not the rate: see the "
+                       "other findings", 40, numbers)
+    return Finding("learning rate", "warn", f"No learning rate makes the loss of one batch fall by 2 % in {steps} steps", said,
+                   "deep nets without batch norm begin slowly: batch norm (--model-options batch_norm=true); more time for the doctor: --seconds 300",
+                   40, numbers)
+
+
+def _exploded(case: Case) -> str:
+    """A sentence about the run's loss if it exploded or broke."""
+    if case.run is None:
+        return ""
+    record = case.run.record
+    for step, loss in record.losses:
+        if not math.isfinite(loss) or loss > 10 * case.level:
+            return f" In the run the loss was {loss:.3g} at step {step} (chance is {case.level:.3f})."
+    return f" The run broke at step {record.end['step']}, at learning rate {record.end['lr']:.3g}." if record.end else ""
+
+
+@check("one batch", order=61)
+def one_batch(case: Case):
+    """The classic test: a net that cannot learn one small batch by heart cannot learn anything."""
+    if case.broken_input:
+        raise Skip("the batch cannot be trained on")
+    if case.learned and case.fits:
+        return  # it has learned more than that
+    advised = rates.advised(case.trials)
+    if advised is None:
+        return  # told by "learning rate"
+    case.clock.show("learning one batch by heart")
+    count, target = min(16, len(case.y)), 0.5 * case.level
+    trial = case.bench(case.start, count).trial(advised.rate, HEART, case.clock.share(0.2), target)
+    numbers = {"losses": trial.losses, "rate": advised.rate, "images": count}
+    last, done = trial.losses[-1], len(trial.losses) - 1
+    said = f"{count} images at learning rate {advised.rate:.3g}: loss {trial.first:.3g} → {last:.3g} in {done} steps"
+    if last < max(target, trial.first - 0.5 * case.level):
+        yield Finding("one batch", "good", "It can learn one batch by heart", said, "", 50, numbers)
+    elif done >= HEART and not last < 0.9 * trial.first:
+        yield Finding("one batch", "warn", "It cannot even learn one batch by heart", f"{said}.",
+                      "something between input and loss may be broken: a dead layer, labels of another batch, dropout that leaves nothing", 66,
+                      numbers)
+    elif done < FEWEST:
+        raise Skip(f"there was time for {done} steps only")
+    else:
+        yield Finding("one batch", "info", "It learns one batch slowly", f"{said}.", "", 12, numbers)
