@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..page.formats import count, size
+from . import engine
 from .explanation import Bars, Check, Heading, Matrices, Note, Table, Text
-from .matrices import matrix
+from .matrices import MOST, matrix
 from .numbers import exact_sum
 
 CHANNELS = 3  # channels of the patch that are shown
@@ -45,10 +46,10 @@ def _forward(it) -> list:
         ], ("×", "=")))
     if deep > 1:
         top = it.strongest[:BARS]
-        rest = [] if deep <= BARS else [float(it.contributions[it.strongest[BARS:]].sum())]
-        blocks.append(Bars([*map(float, it.contributions[top]), *rest], [*(f"channel {it.first_channel + c}" for c in top),
-                                                                        *([f"the other {deep - BARS}"] if rest else [])],
+        blocks.append(Bars(it.contributions[top].tolist(), [f"channel {it.first_channel + c}" for c in top],
                            "Σ of the products by input channel, largest first"))
+        if deep > BARS:
+            blocks.append(Note(f"The other {deep - BARS} channels add {exact_sum(it.contributions[it.strongest[BARS:]]):+.5g} together."))
     total = exact_sum(it.products)
     rows = [["Σ of the products (float64)", f"{total:+.9g}"], *([] if it.bias is None else [[f"+ bias b[{k}]", f"{it.bias:+.9g}"]]),
             ["= shown", f"{it.shown:+.9g}"], [f"stored by the engine ({it.algorithms['forward']}, {it.dtype})", f"{it.stored:+.9g}"]]
@@ -86,13 +87,15 @@ def _product(it) -> list:
 def _backward(it, b) -> list:
     n, k, p, q = it.sample, it.channel, it.row, it.column
     first = k // len(b.arrived) * len(b.arrived)
+    near = engine.around(k - first, len(b.arrived), MOST)
     order = np.argsort(-np.abs(b.outer).sum((1, 2)), kind="stable")[:CHANNELS].tolist() if b.gradient else it.strongest[:CHANNELS]
     padding = np.where(it.inside, "", "padding")
     blocks = [
         Heading("Backward: the gradient arrives"),
         Text(f"dY[{n}, {k}, {p}, {q}] = {b.gradient:.6g}, one of {len(b.arrived)} channels at this pixel."
              + (" It is 0: this output changes nothing (behind it a ReLU was shut, or a pool took another pixel)." if b.gradient == 0 else "")),
-        Matrices([matrix(b.arrived, f"dY[{n}, :, {p}, {q}]", columns=range(first, first + len(b.arrived)))]),
+        Matrices([matrix(b.arrived[near], f"dY[{n}, :, {p}, {q}] of channels around {k}", marks=np.where(near == k - first, "hit", ""),
+                         columns=first + near)]),
         Heading(f"dW[{k}]: an outer product from every pixel"),
         Text(f"This pixel adds dY · patch to dW[{k}] (and dY of the other channels · patch to theirs: an outer product). So do all "
              f"{b.pixels:,} pixels of the batch; {b.silent:,} of them bring 0."),

@@ -85,9 +85,9 @@ class Linear(Explanation):
                  f"X ({self.shape[0]}×{self.shape[1]:,}) · Wᵀ", formula=True),
             Matrices([matrix(np.stack([self.x[top], self.weight[top], self.products[top]]), "the inputs with the largest products",
                              rows=["x", "W", "product"], columns=top)]),
-            Bars([*map(float, self.products[top]), *([total - exact_sum(self.products[top])] if len(self.x) > len(top) else [])],
-                 [*(f"input {i}" for i in top), *([f"the other {len(self.x) - len(top):,}"] if len(self.x) > len(top) else [])],
-                 "products, largest first"),
+            Bars(self.products[top].tolist(), [f"input {i}" for i in top], "products, largest first"),
+            *([Note(f"The other {len(self.x) - len(top):,} inputs add {total - exact_sum(self.products[top]):+.5g} together.")]
+              if len(self.x) > len(top) else []),
             Table(rows), Check(self.deviation),
         ]
         return blocks if self.arrived is None else [*blocks, *self._backward(top)]

@@ -259,7 +259,7 @@ def test_a_deep_layer_shows_its_strongest_channels():
     run = trace(nn.Sequential(nn.Conv2d(512, 512, 3, padding=1)), sv.randn(1, 512, 6, 6), arrays=True)
     it = explain.convolution(run, "0", 7, 3, 3)
     sums = np.abs(it.products.sum((1, 2)))
-    assert it.strongest[0] == sums.argmax() and f"x, channel {it.strongest[0]}" in str(it) and "the other 500" in str(it)
+    assert it.strongest[0] == sums.argmax() and f"x, channel {it.strongest[0]}" in str(it) and "The other 500 channels" in str(it)
 
 
 def test_on_the_emulator():
