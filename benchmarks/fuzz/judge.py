@@ -241,5 +241,5 @@ def _array(value) -> tuple:
         array = (value.contiguous().view(torch.int16) if value.dtype == torch.bfloat16 else value).numpy()
     else:
         array = value.numpy() if hasattr(value, "numpy") else value
-        dtype = array.dtype.name
+        dtype, array = array.dtype.name, array.astype(array.dtype.newbyteorder("="), copy=False)
     return dtype, tuple(value.shape), array.tobytes()

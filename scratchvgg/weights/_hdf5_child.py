@@ -75,10 +75,14 @@ def child(group, name):
     """What ``group`` holds under ``name`` if it is a hard link, else None."""
     import h5py
 
-    link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
-    if link is not None and not isinstance(link, h5py.HardLink):
+    if not isinstance(group, h5py.Group) or name not in list(group):  # listing a damaged group is an error; looking up a name in it finds nothing
+        return None
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise Refused(f"{group.name.rstrip('/')}/{name} is listed and cannot be found: the file is damaged")
+    if not isinstance(link, h5py.HardLink):
         raise Refused(f"{group.name.rstrip('/')}/{name} is a soft or external link: refused")
-    return group[name] if link is not None else None
+    return group[name]
 
 
 def names_in(group, attribute):

@@ -94,8 +94,7 @@ def read(source: Source, as_tensor, verify: bool = True):
     """
     archive = ZipReader(source)
     if verify:
-        for name in archive.members:
-            archive.check(name)
+        archive.check_all()
     if INDEX not in archive.members:
         return _read_plain(source, archive, as_tensor)
     text = archive.bytes(INDEX, _LONGEST_INDEX)

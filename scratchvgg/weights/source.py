@@ -8,6 +8,7 @@ descriptor, and arrays that lie in the file where their element type may not (fl
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import mmap as memory_map
@@ -17,7 +18,10 @@ import zlib
 
 import numpy as np
 
+from ..array.threads import parallel_for
+
 _PIECE = 1 << 22  # bytes per read where the file is not mapped
+LARGE = 1 << 25  # bytes from which on several threads are worth their start
 _MOST_AXES = 32
 
 
@@ -31,10 +35,12 @@ class Source:
     Attributes:
         name: the path as it was given, or what the open file calls itself.
         size: the file's length in bytes.
+        shared: whether several threads may read at once.
     """
 
-    def __init__(self, name: str, size: int, file, mapped: np.ndarray | None):
-        self.name, self.size, self._file, self._mapped = name, size, file, mapped
+    def __init__(self, name: str, size: int, file, mapped: np.ndarray | None, descriptor: int | None = None):
+        self.name, self.size, self._file, self._mapped, self._descriptor = name, size, file, mapped, descriptor
+        self.shared = mapped is not None or descriptor is not None
 
     def bytes(self, start: int, count: int) -> bytes:
         """A copy of ``count`` bytes from ``start``.
@@ -66,7 +72,7 @@ class Source:
         if self._mapped is not None and start % dtype.alignment == 0 and count:
             flat = np.ndarray(count, dtype, self._mapped, start)
         else:
-            flat = np.empty(count, dtype)
+            flat = _fresh(count, dtype)
             self._read(start, flat.view(np.uint8) if dtype.itemsize else flat)
         return window(flat, 0, shape, strides)
 
@@ -90,8 +96,13 @@ class Source:
 
     def _read(self, start: int, target: np.ndarray) -> np.ndarray:
         """Fill ``target``, an array of bytes, from the file's bytes at ``start``."""
-        self._file.seek(start)
         view = memoryview(target)
+        if self._descriptor is not None:
+            places = range(0, len(view), _PIECE)
+            task = functools.partial(self._read_piece, view, start)
+            parallel_for(task, places) if len(view) >= LARGE else [task(place) for place in places]
+            return target
+        self._file.seek(start)
         while len(view):
             piece = self._file.read(min(len(view), _PIECE)) if not hasattr(self._file, "readinto") else None
             done = self._file.readinto(view) if piece is None else len(piece)
@@ -101,6 +112,25 @@ class Source:
                 view[:done] = piece
             view = view[done:]
         return target
+
+    def _read_piece(self, view: memoryview, start: int, place: int) -> None:
+        """Fill the piece of ``view`` that begins at ``place``; ``view`` begins at byte ``start`` of the file."""
+        piece = view[place : place + _PIECE]
+        while len(piece):
+            done = os.preadv(self._descriptor, [piece], start + place)
+            if not done:
+                raise Malformed("it ended early: it became shorter while it was read")
+            place, piece = place + done, piece[done:]
+
+
+def _fresh(count: int, dtype: np.dtype) -> np.ndarray:
+    """Uninitialised memory for ``count`` elements. NumPy would ask for huge pages: where memory is in pieces the system takes several times as
+    long to put those together as to read the file."""
+    size = count * dtype.itemsize
+    if size >= LARGE and hasattr(memory_map, "MAP_ANONYMOUS"):
+        with contextlib.suppress(OSError):
+            return np.ndarray(count, dtype, memory_map.mmap(-1, size, flags=memory_map.MAP_PRIVATE | memory_map.MAP_ANONYMOUS))
+    return np.empty(count, dtype)
 
 
 def extent(shape, strides=None) -> int:
@@ -213,4 +243,4 @@ def _source(file, name: str, mmap: bool) -> Source:
     if mmap and plain:
         with contextlib.suppress(OSError, ValueError):  # file systems that cannot map: read instead
             mapped = np.frombuffer(memory_map.mmap(file.fileno(), size, access=memory_map.ACCESS_COPY), np.uint8)
-    return Source(name, size, file, mapped)
+    return Source(name, size, file, mapped, file.fileno() if plain and hasattr(os, "preadv") else None)

@@ -48,8 +48,8 @@ def read(source: Source, as_tensor: Callable | None = None, verify: bool = True)
     except Malformed as error:  # TorchScript compresses its code
         raise Malformed(_TORCHSCRIPT) if b"/constants.pkl" in _tail(source) else error from None
     folder = _folder(archive)
-    for name in archive.members if verify else ():
-        archive.check(name)
+    if verify:
+        archive.check_all()
     swap = _byte_order(archive, folder) != sys.byteorder
 
     def member(storage: Storage):

@@ -16,7 +16,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .source import Malformed, Source
+from ..array.threads import parallel_for
+from .source import LARGE, Malformed, Source
 
 START = b"PK\x03\x04"
 _LOCAL = struct.Struct("<4s5H3I2H")  # signature, version, flags, method, time, date, crc, packed, size, name length, extra length
@@ -96,6 +97,18 @@ class ZipReader:
         if verify:
             self.check(name)
         return self._source.bytes(member.start, member.size)
+
+    def check_all(self) -> None:
+        """:meth:`check` every member; large files on several threads.
+
+        Raises:
+            Malformed: for the first that differs.
+        """
+        if self._source.shared and self._source.size >= LARGE:
+            parallel_for(self.check, self.members)
+        else:
+            for name in self.members:
+                self.check(name)
 
     def check(self, name: str) -> None:
         """Compare the content of a member with its CRC-32.
