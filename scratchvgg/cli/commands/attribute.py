@@ -22,9 +22,9 @@ it learnt (Adebayo et al., 2018). Without weights the net's are random: then the
 Needs Pillow: pip install 'scratchvgg[images]'.
 """
 EXAMPLES = """
-scratchvgg attribute dog.jpg --model vgg16 --weights IMAGENET1K_V1               torchvision's weights (528 MB, downloaded once)
+scratchvgg attribute dog.jpg --model vgg16 --weights IMAGENET1K_V1            torchvision's weights (528 MB, downloaded once)
 scratchvgg attribute dog.jpg --weights some.pth --method grad-cam,occlusion --class "golden retriever"
-scratchvgg attribute ship.png --checkpoint runs/small-cifar10-1 --sanity         a net trained here
+scratchvgg attribute ship.png --checkpoint runs/small-cifar10-1 --sanity      a net trained here
 scratchvgg attribute dog.jpg --weights some.pth --method grad-cam --layer features.22 --out maps
 """
 

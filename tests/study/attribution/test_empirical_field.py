@@ -67,7 +67,8 @@ def test_both_ways_to_the_theory_agree():
         assert field.box(i, i) == (first, first, last + 1, last + 1)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 2, 0, 1), (3, 1, 2, 2), (1, 1, 0, 1), ((3, 5), (1, 2), (1, 0), 1)])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 2, 0, 1), (3, 1, 2, 2), (1, 1, 0, 1),
+                                                                       ((3, 5), (1, 2), (1, 0), 1)])
 def test_convolutions_alone_fill_their_field_to_the_last_pixel(kernel, stride, padding, dilation):
     net = nn.Sequential(nn.Conv2d(2, 3, kernel, stride, padding, dilation), nn.Conv2d(3, 4, kernel, stride, padding, dilation))
     (found,) = empirical_field.measure(net, size=40, layers=["1"], pictures=1).fields
