@@ -9,26 +9,26 @@ from . import _study_input
 
 SUMMARY = "one value of a layer, worked out number by number, forward and back"
 DESCRIPTION = """
-Run a net once and work out single numbers of a layer by hand, from the arrays that the engine used, with the engine's own result beside them and
-a line that says how far apart the two are:
+Run a net once and work out single numbers of a layer by hand, from the arrays that the engine used. The engine's own result
+stands beside them, and a line says how far apart the two are:
 
-  convolution          the patch, its im2col column, the filter, products, sum and bias; dW as an outer product, dcol, and the col2im scatter
+  convolution          patch, im2col column, filter, products, sum and bias; dW as an outer product, dcol, the col2im scatter
   max-pooling          the window, the winner, and the gradient that is routed to it
   batch normalisation  mean, variance, running estimates, and the three terms of the gradient
-  ReLU, dropout        the mask; and where its random numbers come from
+  ReLU, dropout        the mask, and where dropout's random numbers come from
   linear               the products of a row; dW and dX
   loss                 log-sum-exp, softmax, and softmax − target
 
-Without --layer it lists the layers that can be explained. Without --channel and --pixel the place of the largest output is taken.
-Weights are random unless --weights says otherwise.
+Without --layer it lists the layers that can be explained. Without --channel and --pixel it takes the place of the largest
+output. Weights are random unless --weights says otherwise.
 """
 EXAMPLES = """
-scratchvgg explain vgg16                                                         the layers there are
-scratchvgg explain vgg16 --layer features.0 --channel 5 --pixel 10,12            one pixel of conv1_1
-scratchvgg explain vgg16_bn --mode train --batch 2 --layer features.1            batch statistics
-scratchvgg explain small_vgg --layer features.3 --layer loss --json numbers.json several, and all their numbers
+scratchvgg explain vgg16                                                  the layers there are
+scratchvgg explain vgg16 --layer features.0 --channel 5 --pixel 10,12     one pixel of conv1_1
+scratchvgg explain vgg16_bn --mode train --batch 2 --layer features.1     batch statistics
+scratchvgg explain small_vgg --layer features.3 --layer loss --json n.json    several, and all their numbers
 scratchvgg explain vgg16 --image cat.jpg --weights some.pth --layer features.28 --html conv5_3.html
-scratchvgg explain vgg16 --dot tape.dot                                          the tape, for Graphviz
+scratchvgg explain vgg16 --dot tape.dot                                   the tape, for Graphviz
 """
 
 
