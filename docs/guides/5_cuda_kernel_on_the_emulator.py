@@ -24,7 +24,7 @@ except (RuntimeError, ImportError) as missing:
     print("Nothing can be run here:", missing)
     raise SystemExit(0) from None
 for part in ("T relu(T x)", "void forward_naive("):
-    print(next(lines for lines in kernel_source("relu").split("\n\n") if part in lines), "\n")
+    print(next(lines for lines in kernel_source("relu").split("\n\n") if part in lines))
 
 # %% [markdown]
 # ## One thread, one number
@@ -173,7 +173,7 @@ with tempfile.TemporaryDirectory() as folder:
             F.conv2d(**on_emulator)
         except emulator.EmulatorError as error:
             message = str(error)
-print(message.split(" (")[0])
+print(message.split(": read")[0])
 assert message.startswith("initcheck: kernel conv_direct_forward_v2_f64")
 
 # %% [markdown]
