@@ -31,7 +31,7 @@ class Deviation:
     @property
     def within(self) -> bool | None:
         """Whether the deviation keeps to the bound; None without one."""
-        return None if self.bound is None else self.largest <= self.bound
+        return None if self.bound is None else self.largest == 0 or self.largest <= self.bound
 
     @property
     def verdict(self) -> str:

@@ -342,3 +342,38 @@ def test_on_the_emulator():
     for name in ("0", "1", "2", "3", "5", "6", "loss"):
         checked(explain.layer(run, name))
     assert explain.dropout(run, "5").key is not None, "the same mask on every device"
+
+
+@pytest.mark.parametrize("dtype", [sv.float16, sv.bfloat16], ids=str)
+def test_half_precision(dtype):
+    if dtype is sv.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    net = sv.models.small_vgg(widths=(4, "M", 6, "M"), num_classes=3, dropout=0.5).train()
+    run = traced(net, 2, 3, 8, 8, dtype=dtype)
+    for name in KINDS:
+        it = checked(explain.layer(run, name))
+        assert it.dtype == str(dtype).rpartition(".")[2]
+
+
+def test_explaining_changes_nothing(small):
+    from scratchvgg.array import default_generator
+
+    net = small.model
+    state, random = {name: value.array.copy() for name, value in net.state_dict().items()}, default_generator.get_state()
+    arrays = [(a, a.copy()) for call in small.calls for a in (*call.results, *call.gradients, *(s.array for s in call.sources))]
+    for name in KINDS:
+        str(explain.layer(small, name))
+    assert all(np.array_equal(value.array, state[name]) for name, value in net.state_dict().items())
+    assert all(np.array_equal(a, before) for a, before in arrays) and default_generator.get_state() == random
+    assert not any(p.grad is not None for p in net.parameters())
+
+
+def test_broken_numbers_are_shown():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)).train()
+    net[0].weight.array[0, 0, 1, 1], net[0].weight.array[1, 0, 0, 0] = np.nan, np.inf
+    with np.errstate(all="ignore"):
+        run = traced(net, 2, 1, 6, 6)
+        for name in ("0", "1", "2", "3", "5", "loss"):
+            it = explain.layer(run, name)
+            json.dumps(plain(it.to_dict()), allow_nan=False)
+            assert "NaN" in str(it) or "nan" in str(it)
