@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import StudyError
 from .page import Section, document, formats
+from .page.render import environment
 from .parts import MOST_DETAIL, parts
 from .shown import plain
 
@@ -51,6 +52,7 @@ def page_of_run(run, max_mb: float, names: Sequence[str] | None = None) -> str:
 
 
 def _fitting(page: Callable[[int], str], max_mb: float) -> str:
+    environment()  # or say at once what is missing
     if not max_mb > 0:
         raise StudyError(f"max_mb: expected a positive number of megabytes, got {max_mb}")
     for detail in range(MOST_DETAIL, -1, -1):

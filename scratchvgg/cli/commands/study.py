@@ -49,6 +49,7 @@ def run(args) -> int:
     """Run, print, write."""
     from ...bench.progress import status_line
     from ...study import parts
+    from ...study.page.render import environment
 
     names = args.parts.split(",") if args.parts else None
     of_run = (Path(args.model) / "recipe.toml").is_file()
@@ -57,6 +58,8 @@ def run(args) -> int:
     if args.repeats < 0:
         raise CommandError(f"--repeats: expected 0 or more, got {args.repeats}")
     parts.chosen([name for name in names if not (of_run and name == "history")] if names else None)
+    if args.html is not None:
+        environment()  # or say at once what is missing
     for path in (args.html, args.json, args.csv):
         if path is not None and not path.resolve().parent.is_dir():
             raise CommandError(f"{path}: there is no folder {path.resolve().parent}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ..shown import Shown, plain
+from .render import markup as safe
 from .render import render
 
 
@@ -45,15 +46,14 @@ def document(title: str, sections: Sequence[Section], *, lead: str = "", facts: 
     Raises:
         ImportError: naming the extra, without jinja2.
     """
-    import markupsafe
-
+    markup = safe()
     style, script = _collected("css"), _collected("js")
     text = json.dumps(plain(data or {}), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":  # the parser must meet no end of the element within it
         text = text.replace(character, f"\\u{ord(character):04x}")
     policy = (f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}; base-uri 'none'; form-action 'none'")
     return str(render("document.html", title=title, lead=lead, facts=list(facts), sections=list(sections), footer=list(footer), policy=policy,
-                      style=markupsafe.Markup(style), script=markupsafe.Markup(script), data=markupsafe.Markup(text)))
+                      style=markup(style), script=markup(script), data=markup(text)))
 
 
 def notebook(shown: Shown):
@@ -62,10 +62,9 @@ def notebook(shown: Shown):
     Raises:
         ImportError: naming the extra, without jinja2.
     """
-    import markupsafe
-
-    return markupsafe.Markup('<div class="scratchvgg"><style>{}</style><h3>{}</h3>{}</div>').format(
-        markupsafe.Markup(_collected("css")), shown.title, shown.to_html())
+    markup = safe()
+    return markup('<div class="scratchvgg"><style>{}</style><h3>{}</h3>{}</div>').format(
+        markup(_collected("css")), shown.title, shown.to_html())
 
 
 @functools.cache

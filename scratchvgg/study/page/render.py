@@ -38,8 +38,20 @@ def render(template: str, **values):
     Raises:
         ImportError: naming the extra, without jinja2.
     """
-    import markupsafe
-
     from . import images, svg
 
-    return markupsafe.Markup(environment().get_template(template).render(svg=svg, images=images, **values))
+    text = environment().get_template(template).render(svg=svg, images=images, **values)
+    return markup()(text)
+
+
+def markup():
+    """markupsafe's ``Markup``, which comes with jinja2.
+
+    Raises:
+        ImportError: naming the extra.
+    """
+    try:
+        from markupsafe import Markup
+    except ImportError:
+        raise ImportError(NEEDS) from None
+    return Markup
