@@ -151,7 +151,7 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
     """
     recorder = _Recorder(model, {"input": x} | ({} if target is None else {"target": target}), arrays)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_restored(model))
+        stack.enter_context(_restored(model, x))
         stack.enter_context(enable_grad() if backward or record else no_grad())
         stack.enter_context(_hooked(model, recorder))
         if arrays:
@@ -173,9 +173,9 @@ def _top(output: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _restored(model: Module) -> Iterator[None]:
-    """Gradients, buffers and the default generator are afterwards as they were."""
-    gradients, state = [(parameter, parameter.grad) for parameter in model.parameters()], default_generator.get_state()
+def _restored(model: Module, *inputs: Tensor) -> Iterator[None]:
+    """Gradients of parameters and inputs, buffers and the default generator are afterwards as they were."""
+    gradients, state = [(leaf, leaf.grad) for leaf in (*model.parameters(), *inputs)], default_generator.get_state()
     buffers = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
     for parameter, _ in gradients:
         parameter.grad = None

@@ -55,8 +55,9 @@ def test_the_net_is_left_as_it_was(net, images):
     state, random = {k: v.numpy().copy() for k, v in net.state_dict().items()}, default_generator.get_state()
     net.classifier[0].p = 0.5
     net.features[0].weight.grad = before = sv.ones(4, 3, 3, 3)
-    trace(net, *images, backward=True, arrays=True)
-    assert net.features[0].weight.grad is before and net.features[4].weight.grad is None
+    image = images[0].requires_grad_(True)
+    trace(net, image, images[1], backward=True, arrays=True)
+    assert image.grad is None and net.features[0].weight.grad is before and net.features[4].weight.grad is None
     assert all(np.array_equal(v.numpy(), state[k]) for k, v in net.state_dict().items()), "running statistics too"
     assert default_generator.get_state() == random
     assert net.features[2].inplace and not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
