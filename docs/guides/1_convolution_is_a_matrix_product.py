@@ -2,7 +2,7 @@
 # # A convolution is a matrix product
 #
 # You will compute one small convolution three times, by seven loops, as a matrix product and with this library's own algorithms, and see
-# every number on the way. Then you will go back through it with gradients. All asserts hold, or this page would not exist.
+# every number on the way. Then you will go back through it with gradients. The asserts hold, or this page would not exist.
 #
 # The letters are those of the library's code: N images, C channels in, K filters (channels out), H×W pixels in, R×S taps of a filter, P×Q
 # pixels out.
@@ -79,10 +79,12 @@ assert patch @ row == y[0, 0, 1, 1]
 
 # %%
 padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))).transpose(0, 2, 3, 1)  # (N, H + 2, W + 2, C)
-col = np.array([padded[n, p : p + R, q : q + S].reshape(-1) for n in range(N) for p in range(P) for q in range(Q)])  # (NPQ, RSC)
+pixels = [(n, p, q) for n in range(N) for p in range(P) for q in range(Q)]
+col = np.array([padded[n, p : p + R, q : q + S].reshape(-1) for n, p, q in pixels])  # (NPQ, RSC)
 filters = w.transpose(0, 2, 3, 1).reshape(K, R * S * C)
 Y = col @ filters.T
-print(f"col {col.shape}\n{col.astype(int)}\n\nfilters {filters.shape}\n{filters.astype(int)}\n\nY {Y.shape}\n{Y.astype(int)}")
+for name, matrix in {"col": col, "filters": filters, "Y": Y}.items():
+    print(f"{name} {matrix.shape}\n{matrix.astype(int)}")
 assert np.array_equal(Y.reshape(N, P, Q, K).transpose(0, 3, 1, 2), y)
 
 # %% [markdown]
@@ -91,7 +93,8 @@ assert np.array_equal(Y.reshape(N, P, Q, K).transpose(0, 3, 1, 2), y)
 # and overwrites it with the next.
 
 # %%
-backend, problem = get_backend(Device("cpu")), conv.Problem(N, C, H, W, K, R, S, padding=((pad, pad), (pad, pad)))
+backend = get_backend(Device("cpu"))
+problem = conv.Problem(N, C, H, W, K, R, S, padding=((pad, pad), (pad, pad)))
 theirs = conv.im2col.fill_columns(backend, problem, x.transpose(0, 2, 3, 1), (0, N, 0, P), 0, sv.float64)
 assert np.array_equal(theirs, col)
 conv1_2 = conv.Problem(1, 64, 224, 224, 64, 3, 3, padding=((1, 1), (1, 1)))
@@ -124,7 +127,7 @@ def col2im(columns):
 
 
 dx, copies = col2im(dcol), col2im(np.ones_like(col))
-print("copies of each pixel\n", copies[0, 0].astype(int), "\n\ndx, channel 0\n", dx[0, 0], "\n\ndW, filter 0, channel 0\n", dW[0, 0], sep="")
+print(f"copies of each pixel\n{copies[0, 0].astype(int)}\ndx, channel 0\n{dx[0, 0]}\ndW, filter 0, channel 0\n{dW[0, 0]}")
 assert copies[0, 0].tolist() == [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
 
 # %% [markdown]
@@ -155,7 +158,7 @@ for name, algorithm in conv.algorithms().items():
     if algorithm.supports(small, "float64"):
         error = abs(algorithm.forward(backend, small, sx, sw) - truth).max()
         work, more = algorithm.operations(small), algorithm.operations(conv3_2) / (2 * conv3_2.macs)
-        print(f"{name:12} {work:8,} operations; conv3_2: {more:.2f} × those of the loops; agrees to 1e-10: {error < 1e-10}")
+        print(f"{name:12} {work:8,} operations; conv3_2: {more:.2f} × the loops'; agrees to 1e-10: {error < 1e-10}")
         assert error < 1e-10, name
 
 # %% [markdown]
@@ -184,5 +187,5 @@ print(f"{small.macs:,} multiply-accumulates; im2col took the shorter time: {min(
 # %%
 (a, b, c, d), (u, v, t) = rng.integers(1, 9, 4), rng.integers(1, 9, 3)
 m1, m2, m3, m4 = (a - c) * u, (b + c) * (u + v + t) / 2, (c - b) * (u - v + t) / 2, (b - d) * t
-print(f"x = {[int(i) for i in (a, b, c, d)]}, w = {[int(i) for i in (u, v, t)]}: y = {m1 + m2 + m3:g}, {m2 - m3 - m4:g}")
+print(f"x = {a}, {b}, {c}, {d}; w = {u}, {v}, {t}; y = {m1 + m2 + m3:g}, {m2 - m3 - m4:g}")
 assert (m1 + m2 + m3, m2 - m3 - m4) == (a * u + b * v + c * t, b * u + c * v + d * t)

@@ -18,7 +18,8 @@ from scratchvgg.study.allocations import kept_bytes, of_step
 from scratchvgg.study.ledger import predict
 from scratchvgg.study.trace import trace
 
-conv.set_algorithm("im2col")  # of several algorithms; scratch memory depends on it, what is kept does not
+conv.set_algorithm("im2col")  # what is kept does not depend on the algorithm, but scratch memory does,
+sv.set_num_threads(1)  # and on the threads: with one the numbers below are the same each time
 sv.manual_seed(0)
 net = sv.models.small_vgg(widths=(16, 16, "M", 32, 32, "M", 64, 64, "M"), batch_norm=False)
 x, target = sv.randn(8, 3, 32, 32), sv.tensor(np.arange(8))
@@ -43,7 +44,8 @@ for call in run.calls:
     kept = ", ".join(f"{k.name} {k.bytes:,}{'' if k.counted else ' (there already)'}" for k in call.kept)
     print(f"{call.op:19} {'×'.join(map(str, call.outputs[0][0])):13} keeps {kept or 'nothing'}")
 total = sum(call.kept_bytes for call in run.calls)
-print(f"together {total / 1e6:.2f} MB for 8 pictures; the weights have {sum(w.nbytes for w in weights) / 1e6:.2f} MB")
+own = sum(w.nbytes for w in weights)
+print(f"together {total / 1e6:.2f} MB for 8 pictures; the weights have {own / 1e6:.2f} MB")
 
 # %% [markdown]
 # ReLU's output *is* the next convolution's input: one array, counted once. The first convolution does not keep its weight: nobody asks for
@@ -85,11 +87,12 @@ def step_of(inplace):
             module.inplace = inplace
     with nn.fusion(False):
         step = of_step(net, x, target)
-    return step.kept, max(live for label, live in zip(step.labels, step.live, strict=True) if label.startswith("forward"))
+    forward = sum(label.startswith("forward") for label in step.labels)  # so many moments
+    return step.kept, max(step.live[:forward])
 
 
 (kept_apart, peak_apart), (kept_in_place, peak_in_place) = step_of(False), step_of(True)
-print(f"kept: the same: {kept_apart == kept_in_place}; peak of forward in place: lower: {peak_in_place < peak_apart}")
+print(f"the same is kept: {kept_apart == kept_in_place}; forward's peak is lower: {peak_in_place < peak_apart}")
 assert kept_apart == kept_in_place == total and peak_in_place < peak_apart
 
 y = sv.ones(3, requires_grad=True).exp()  # exp keeps its output, because it is its own derivative
@@ -115,10 +118,10 @@ for fused in (False, True):
     with nn.fusion(fused):
         kept = 49 * kept_bytes(features(image).sum(), known)
     print(f"{'fused' if fused else 'layer by layer':14}: {kept / 1e6:.1f} MB a picture of 224 × 224")
-sides, channels = (224, 112, 56, 28, 14), (64, 128, 256, 512, 512)
-pooled = [c * (s // 2) ** 2 for c, s in zip(channels, sides, strict=True)]
-inner = sum((n - 1) * c * s**2 for n, c, s in zip((2, 2, 3, 3, 3), channels, sides, strict=True))  # convolutions without a pool behind them
-assert kept == 4 * (inner + sum(pooled)) + sum(pooled)
+stages = [(2, 64, 224), (2, 128, 112), (3, 256, 56), (3, 512, 28), (3, 512, 14)]  # convolutions, channels, side
+inner = sum((n - 1) * c * s**2 for n, c, s in stages)  # outputs of convolutions that no pool follows
+pooled = sum(c * (s // 2) ** 2 for _, c, s in stages)
+assert kept == 4 * (inner + pooled) + pooled
 
 # %% [markdown]
 # ## Computed again
@@ -146,7 +149,7 @@ for k in (1, 2, 4, 8, 16):
     steps[k] = of_step(Tower(k), wide, target)
     kept, peak = steps[k].kept / wide.nbytes, max(steps[k].live) / wide.nbytes
     runs = sum("forward conv2d" in label or "recompute conv2d" in label for label in steps[k].labels)
-    print(f"{k:2} segments: {kept:.0f} kept after forward, {peak:.0f} at the worst moment; {runs} convolutions run forward")
+    print(f"{k:2} segments: {kept:.0f} kept after forward, {peak:.0f} at the worst moment; {runs} convolutions computed")
     assert round(kept) == k - 1 + 16 // k and runs == 16 + 16 // k * (k - 1)
 assert min(steps, key=lambda k: max(steps[k].live)) == 4
 
@@ -167,8 +170,9 @@ assert all(np.array_equal(a, b) for a, b in zip(*gradients, strict=True))
 figure, axes = plt.subplots(figsize=(6, 2.8))
 for k in (1, 4):
     moments = np.linspace(0, 1, len(steps[k].live))
-    axes.plot(moments, np.array(steps[k].live) / wide.nbytes, label="all kept" if k == 1 else "4 segments, computed again")
-axes.set(xlabel="from the start of forward to the end of backward", ylabel="activations that live", ylim=(0, None))
+    label = "all kept" if k == 1 else "4 segments, computed again"
+    axes.plot(moments, np.array(steps[k].live) / wide.nbytes, label=label)
+axes.set(xlabel="from the start of forward to the end of backward", ylabel="activations that live")
 axes.legend(fontsize=8)
 figure.tight_layout()
 

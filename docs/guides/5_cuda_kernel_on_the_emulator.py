@@ -65,16 +65,17 @@ with emulator.choose(threads=1):  # of the computer
 # ## Threads that work together
 #
 # A convolution reads each pixel up to nine times. Threads of one block can share: they copy what all of them will need into *shared
-# memory*, small and fast, wait for each other at `__syncthreads()`, and compute from there. A 3×3 convolution of one channel:
+# memory*, small and fast, wait for each other at `__syncthreads()`, and compute from there. A 3×3 convolution of one channel, where 16
+# threads copy the 36 pixels that they see, two or three each:
 
 # %%
-conv3x3 = r'''// x and y (H, W), w (3, 3), zeros around the picture. A block makes TILE × TILE pixels of y, one a thread.
+conv3x3 = r'''// x, y (H, W), w (3, 3), zeros around the picture. A block makes TILE × TILE pixels, one a thread.
 constexpr int TILE = 4, SEEN = TILE + 2;  // a tile sees one pixel more on each side
 
 extern "C" __global__ void conv3x3(const float* x, const float* w, float* y, int H, int W) {
     __shared__ float seen[SEEN][SEEN];
     const int top = blockIdx.y * TILE, left = blockIdx.x * TILE;
-    for (int e = threadIdx.y * TILE + threadIdx.x; e < SEEN * SEEN; e += TILE * TILE) {  // 36 pixels, 16 threads: two or three each
+    for (int e = threadIdx.y * TILE + threadIdx.x; e < SEEN * SEEN; e += TILE * TILE) {
         const int h = top - 1 + e / SEEN, v = left - 1 + e % SEEN;
         seen[e / SEEN][e % SEEN] = 0 <= h && h < H && 0 <= v && v < W ? x[h * W + v] : 0.0f;
     }
@@ -102,8 +103,9 @@ def run(source, tile=4):
 for tile in (4, 2, 8):
     result = run(conv3x3.replace("TILE = 4", f"TILE = {tile}"), tile)
     loads = (tile + 2) ** 2 / tile**2
-    print(f"tiles of {tile} × {tile}: {loads:.2f} loads a pixel instead of 9; equal to F.conv2d: {np.array_equal(result, expected)}")
-    assert np.array_equal(result, expected)
+    equal = np.array_equal(result, expected)
+    print(f"tiles of {tile} × {tile}: {loads:.2f} loads a pixel instead of 9; equal to F.conv2d: {equal}")
+    assert equal
 
 # %% [markdown]
 # The larger the tile, the fewer the loads, until shared memory or the 1,024 threads of a block run out: the trade that every fast kernel
@@ -159,8 +161,9 @@ for check, source in faults.items():
 
 # %%
 picture, filters = sv.tensor(rng.standard_normal((1, 3, 6, 7))), sv.tensor(rng.standard_normal((2, 3, 3, 3)))
-on_emulator = {"input": picture.to("emulator"), "weight": filters.to("emulator"), "padding": 1, "algorithm": "direct"}
-difference = abs(F.conv2d(**on_emulator).to("cpu").numpy() - F.conv2d(picture, filters, padding=1).numpy()).max()
+there = picture.to("emulator"), filters.to("emulator")
+result = F.conv2d(*there, padding=1, algorithm="direct").to("cpu")
+difference = abs(result.numpy() - F.conv2d(picture, filters, padding=1).numpy()).max()
 print("the kernel and NumPy agree to 1e-12:", difference < 1e-12)
 assert difference < 1e-12
 
@@ -170,7 +173,7 @@ with tempfile.TemporaryDirectory() as folder:
     copy.write_text(kernel_source("conv_direct").replace("        __syncthreads();\n", "", 1), encoding="utf-8")
     with emulator.substitute("conv_direct", copy), emulator.sanitize(), emulator.choose(threads=1):
         try:
-            F.conv2d(**on_emulator)
+            F.conv2d(*there, padding=1, algorithm="direct")
         except emulator.EmulatorError as error:
             message = str(error)
 print(message.split(": read")[0])
