@@ -28,7 +28,7 @@ def words(it) -> list[str]:
         if rest:
             lines.append(f"{f'The other {rest} layers are' if rest > 1 else 'The other layer is'} right to rounding on both sides, given the same "
                          "numbers.")
-    lines += _uneven(it)
+    lines += _convolutions(it) + _uneven(it)
     told = {layer.name for layer in it.layers for forward in (True, False) if layer.departing(forward)}
     silent = [layer for layer in it.layers if layer.notes and layer.name not in told]
     if silent:
@@ -70,6 +70,21 @@ def _size(name, own, side) -> str:
         return f"{what} on {side} has NaN or Inf where the truth has numbers"
     times = f"{error / allowed:,.0f} times what rounding explains" if allowed and error < 1e6 * allowed else "far beyond rounding"
     return f"{what} on {side} errs by {error:.1e}, {times} (the other side: {other:.1e})"
+
+
+def _convolutions(it) -> list[str]:
+    """How the sides' convolutions compare, each by itself."""
+    every = [(own.gap.error_a, own.gap.error_b, layer.name, name) for layer in it.layers if layer.type == "Conv2d"
+             for name, own in layer.own.items() if not own.departs and name != "bias"]
+    if not every:
+        return []
+    most = [max(entry[side] for entry in every) for side in (0, 1)]
+    text = f"By themselves convolutions err by up to {most[0]:.1e} on A and {most[1]:.1e} on B"
+    worse = max(every, key=lambda entry: entry[1] / entry[0] if entry[0] and most[1] >= most[0] else entry[0] / (entry[1] or math.inf))
+    more, less = (worse[1], worse[0]) if most[1] >= most[0] else (worse[0], worse[1])
+    if less and more > 2 * less:
+        text += f"; {'B' if most[1] >= most[0] else 'A'} errs {more / less:.0f} times more in {worse[2]} ({SAYS[worse[3]]})"
+    return [text + "."]
 
 
 UNEVEN = 30  # times another side's error in the same type: within a bound, and worth a look
