@@ -13,10 +13,12 @@ import numpy as np
 
 from ...autograd import Tensor
 from ...nn import BatchNorm1d, BatchNorm2d, Module
+from . import signal
 from .probe import Bench, Look, Trial, answers, look
 from .record import Record
 from .registry import Skip
 
+BELOW = 0.98  # of ln(classes): a training loss that shows that something was learned
 SIGMAS = 3.0  # an accuracy counts as above chance if it is so many standard deviations above
 
 
@@ -93,8 +95,8 @@ class Case:
         train, test: more pictures, as evaluated.
         own_data: the data are the user's; False for pictures of the built-in set that stand in.
         loss: of (logits, labels). region: makes a context for forward passes (mixed precision).
+        cost: seconds that one image takes forward.
         optimizer: ``optimizer(net, rate)`` as the run has it. clip_norm: of the run. rate: that the run used, or None.
-        momentum: of the optimiser.
         run: the run, or None. missing: parameters that the user's optimiser does not hold.
     """
 
@@ -108,12 +110,12 @@ class Case:
     loss: Callable
     optimizer: Callable
     clock: Clock
+    cost: float
     own_data: bool = True
     given_training: dict[str, bool] = field(default_factory=dict)
     region: Callable = contextlib.nullcontext
     clip_norm: float | None = None
     rate: float | None = None
-    momentum: float = 0.9
     run: Run | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -186,8 +188,17 @@ class Case:
         return self.above_chance(self.test_accuracy, self.test.labels) if self.test is not None else None
 
     @property
+    def training_loss(self) -> float:
+        """The last of the record, else that of the probe batch."""
+        losses = self.run.record.losses if self.run is not None else []
+        return losses[-1][1] if losses else self.now.loss if self.labels_fit else math.nan
+
+    @property
     def fits(self) -> bool:
-        """The net does better than chance on its training pictures: by the record, else on the probe batch."""
+        """The net does better than chance on its training pictures, in accuracy and in loss (weights never trained may be right by luck on pictures
+        that differ in few ways): by the record, else on the probe batch."""
+        if not self.training_loss < BELOW * self.level:
+            return False
         if self.run is not None and self.run.record.train_accuracy is not None:
             labels = np.asarray(getattr(self.run.train_set, "labels", self.train.labels))
             return bool(self.above_chance(self.run.record.train_accuracy, labels))
@@ -196,7 +207,7 @@ class Case:
     @property
     def learned(self) -> bool:
         """It does better than chance on pictures it has not seen, or, where there are none, on those it has."""
-        return self.fits if self.generalises is None else self.generalises
+        return self.fits if self.generalises is None else self.generalises and self.training_loss < BELOW * self.level
 
     @property
     def fresh(self) -> bool:
@@ -249,6 +260,11 @@ class Case:
     def start(self) -> Module:
         """What experiments begin with: the net as the run began, else the model as it is."""
         return self.run.initial if self.run is not None and self.run.initial is not None else self.model
+
+    @cached_property
+    def blocked(self) -> bool:
+        """Where experiments begin, no signal comes through the net or no gradient comes back, whatever the learning rate."""
+        return signal.blocked(self.now if self.start is self.model else self.beginning)
 
     @property
     def broken_input(self) -> bool:

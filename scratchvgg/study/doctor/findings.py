@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...weights.atomic import atomic_write
-from ..shown import Shown
+from ..shown import Shown, plain
 
 SEVERITIES = ("bad", "warn", "info", "good")
 """In the order in which findings are shown."""
@@ -40,7 +40,7 @@ class Finding:
     def to_dict(self) -> dict:
         """The fields as plain values, without ``weight``."""
         return {"check": self.check, "severity": self.severity, "title": self.title, "evidence": self.evidence, "suggestion": self.suggestion,
-                "numbers": dict(self.numbers)}
+                "numbers": plain(self.numbers)}
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
@@ -93,7 +93,8 @@ class Diagnosis(Shown):
         """The range test as lines ``{"name", "x", "y"}`` (step, loss), each up to where it leaves twice the first loss; empty without one."""
         lines = []
         for trial in next((f.numbers["trials"] for f in self.findings if "trials" in f.numbers), []):
-            losses = list(itertools.takewhile(lambda loss: loss < 2 * trial["losses"][0], trial["losses"]))
+            high = 2 * trial["losses"][0]
+            losses = list(itertools.takewhile(lambda loss, high=high: loss < high, trial["losses"]))
             lines.append({"name": f"{trial['rate']:.3g}", "x": list(range(len(losses))), "y": losses})
         return lines
 
@@ -130,7 +131,7 @@ class Diagnosis(Shown):
         """
         from .. import page
 
-        text = page.document(f"Doctor: {self.subject}", [page.Section("findings", self.title, self.to_html())], facts=self.facts, data=self.to_dict())
+        text = page.document(f"Doctor: {self.subject}", [page.Section("findings", self.title, self.to_html())], data=self.to_dict())
         with atomic_write(path, "w") as file:
             file.write(text)
 

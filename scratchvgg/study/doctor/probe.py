@@ -126,12 +126,13 @@ class Trial:
 
     Attributes:
         rate: the learning rate. losses: before each step and after the last, as far as it went.
-        ratio: median over the weights of ‖Δw‖ / ‖w‖ in the first step.
+        ratio, largest: median and maximum over the weights of ‖Δw‖ / ‖w‖ in the first step.
     """
 
     rate: float
     losses: list[float]
     ratio: float = math.nan
+    largest: float = math.nan
 
     @property
     def first(self) -> float:
@@ -176,9 +177,9 @@ class Bench:
         for parameter in self._net.parameters():
             parameter.grad = None
 
-    def trial(self, rate: float, steps: int, deadline: float = math.inf, enough: float = -math.inf) -> Trial:
-        """At most ``steps`` updates on the batch; it ends early when the loss is not finite, below ``enough``, or the clock (monotonic)
-        passes ``deadline``."""
+    def trial(self, rate: float, steps: int, deadline: float = math.inf, least: int = 1, enough: float = -math.inf) -> Trial:
+        """At most ``steps`` updates on the batch. It ends early when the loss is not finite or below ``enough``, or when the clock (monotonic) passes
+        ``deadline`` after ``least`` steps."""
         self._begin()
         state = default_generator.get_state()
         optimizer = self._optimizer(self._net, rate)
@@ -187,7 +188,7 @@ class Bench:
             for step in range(steps + 1):
                 loss = self._loss(self._net(self._x), self._y)
                 result.losses.append(loss.item())
-                over = step > 0 and time.monotonic() > deadline
+                over = step >= least and time.monotonic() > deadline
                 if step == steps or over or not math.isfinite(result.losses[-1]) or result.losses[-1] < enough:
                     break
                 optimizer.zero_grad()
@@ -196,17 +197,17 @@ class Bench:
                     clip_grad_norm_(self._net.parameters(), self._clip)
                 optimizer.step()
                 if step == 0:
-                    result.ratio = self._ratio()
+                    result.ratio, result.largest = self._ratios()
         finally:
             default_generator.set_state(state)
         return result
 
-    def _ratio(self) -> float:
-        """Median of ‖w − w₀‖ / ‖w₀‖ over weights of two or more dimensions."""
+    def _ratios(self) -> tuple[float, float]:
+        """Median and maximum of ‖w − w₀‖ / ‖w₀‖ over weights of two or more dimensions."""
         ratios = []
         for tensor, before in zip(self._tensors, self._start, strict=True):
             size = layer_statistics.moments(tensor.backend, before)["norm"] if before.ndim > 1 and tensor.requires_grad else None
             if size:
                 change = layer_statistics.distance(tensor.backend, tensor.detach().array, before)
                 ratios.append(math.inf if change is None else change / size)
-        return float(np.median(ratios)) if ratios else math.nan
+        return (float(np.median(ratios)), max(ratios)) if ratios else (math.nan, math.nan)

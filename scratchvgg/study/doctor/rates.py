@@ -10,6 +10,7 @@ from .probe import Trial
 
 STEPS = 10  # of a trial at most; momentum 0.9 is at two thirds of its full effect by then
 FEWEST = 3
+STEP = 4  # what a step costs, in forward passes
 IMAGES = 32
 SHARE = 0.45  # of the examination's time
 _DECADES = (1e-1, 1e-2, 1e-3, 1.0, 1e-4)
@@ -18,28 +19,21 @@ _DECADES = (1e-1, 1e-2, 1e-3, 1.0, 1e-4)
 def range_test(case) -> list[Trial]:
     """Trials at the run's rate, and at rates a factor of ten apart, as many as the time allows; by rising rate.
 
-    A first trial of one step tells what a step costs, and with it how many images and steps there is time for.
+    The number of images follows from what one costs; the number of steps is what the first trial has time for.
     """
-    case.clock.show("learning rates: what a step costs")
-    deadline = case.clock.share(SHARE)
-    count = min(IMAGES, len(case.y))
-    bench = case.bench(case.start, count)
     rates = _rates(case.rate)
-    begun = time.monotonic()
-    bench.trial(rates[0], 1)
-    cost = (time.monotonic() - begun) / 1.7  # a step, and a forward pass behind it
+    deadline = case.clock.share(SHARE)
     each = (deadline - time.monotonic()) / len(rates)
-    while count > 4 and cost * FEWEST * 1.5 > each:
-        count, cost = count // 2, cost / 2
-    if count < min(IMAGES, len(case.y)):
-        bench = case.bench(case.start, count)
-    steps = max(FEWEST, min(STEPS, int(each / cost) - 1))
-    found = []
+    count = max(8, min(IMAGES, len(case.y), int(each / (STEPS * STEP * case.cost))))
+    bench, steps, found = case.bench(case.start, count), STEPS, []
     for number, rate in enumerate(rates):
-        if number > 0 and time.monotonic() + cost * FEWEST > deadline:
-            break
+        begun = time.monotonic()
         case.clock.show(f"learning rates: {rate:.3g} ({number + 1} of {len(rates)})")
-        found.append(bench.trial(rate, steps, deadline + each))
+        found.append(bench.trial(rate, steps, begun + each, FEWEST))
+        if number == 0 and not found[0].diverged:
+            steps = len(found[0].losses) - 1
+        if time.monotonic() + (time.monotonic() - begun) > deadline:
+            break
     return sorted(found, key=lambda trial: trial.rate)
 
 
@@ -61,9 +55,9 @@ def best(trials: list[Trial]) -> Trial | None:
 
 
 def advised(trials: list[Trial]) -> Trial | None:
-    """The smallest rate that does at least half as well as the best: one batch forgives greater rates than a whole training does."""
+    """The smallest rate that does at least a third as well as the best: one batch forgives greater rates than a whole training does."""
     top = best(trials)
-    return None if top is None else next(trial for trial in trials if trial.drop >= 0.5 * top.drop)
+    return None if top is None else next(trial for trial in trials if trial.drop >= top.drop / 3)
 
 
 def table(trials: list[Trial]) -> str:

@@ -43,10 +43,10 @@ class Record:
         """(step, mean training loss since the line before) of the step lines, or of the epochs if there are none."""
         return [(line["step"], line["loss"]) for line in self.steps] or [(line["step"], line["train_loss"]) for line in self.epochs]
 
-    @property
-    def rates(self) -> list[float]:
-        """The learning rates that were written down."""
-        return [line["lr"] for line in (*self.steps, *self.epochs) if line.get("lr") is not None]
+    def above(self, level: float) -> tuple[int, float] | None:
+        """(step, loss) of the first line whose training loss is above ``level`` or not finite."""
+        lines = [(line["step"], line.get("loss", line.get("train_loss"))) for line in (*self.steps, *self.epochs)]
+        return next(((step, loss) for step, loss in sorted(lines, key=lambda line: line[0]) if not loss <= level), None)
 
     @property
     def train_accuracy(self) -> float | None:

@@ -16,7 +16,7 @@ from ...autograd import Tensor, from_numpy
 from ...data import DataError, SampleShapes, transforms
 from ...data.dataset import read_batch
 from ...nn import functional as F
-from ...train import Trainer, checkpoint, open_existing
+from ...train import Trainer, checkpoint, open_existing, schedules
 from ...train import build as building
 from ...weights.errors import WeightsError
 from ..errors import StudyError
@@ -59,16 +59,23 @@ def of_run(path, clock: Clock, *, batch: int, datasets=None, data: str | None = 
         _restore(trainer, state, folder)
     recipe, about = trainer.recipe, (state or {}).get("data", {})
     x, y = _first_batch(trainer, batch)
-    cost = _cost(trainer.model, x)
+    cost = _cost(trainer.model, x[:8])
     x, y = (part[: _affordable(cost, clock, batch)] for part in (x, y))
     normalize = transforms.Normalize(trainer.train_set.mean, trainer.train_set.std)
     return Case(
         f"run {path}", trainer.model, len(trainer.train_set.classes), x, y, _pictures(trainer.train_set, normalize),
         _pictures(trainer.test_set, normalize, max(50, int(0.1 * clock.seconds / cost))), trainer._loss, lambda net,
-        rate: building.optimizer(recipe.replace(lr=rate), net), clock,
-        region=trainer._region, clip_norm=recipe.clip_norm, rate=max(record.rates, default=recipe.lr), momentum=recipe.momentum,
+        rate: building.optimizer(recipe.replace(lr=rate), net), clock, cost,
+        region=trainer._region, clip_norm=recipe.clip_norm, rate=_peak(trainer, record),
         run=Run(recipe, record, trainer, trainer.steps, state is not None, initial, trainer.train_set, trainer.test_set,
                 about.get("mean"), about.get("std")))
+
+
+def _peak(trainer, record) -> float:
+    """The greatest learning rate that the run has had so far, by its schedule; the recipe's if it has not begun."""
+    recipe, done = trainer.recipe, max(record.last_step, trainer.steps)
+    factor = schedules.factor(recipe, trainer.total_steps)
+    return recipe.lr * max((factor(step) for step in range(done)), default=1.0)
 
 
 def _trainer(recipe, datasets, moved) -> Trainer:
@@ -139,11 +146,12 @@ def of_model(model, x, y, clock: Clock, *, batch: int, options: dict | None = No
     train = _given(x, y) if own else _stand_in(copied, str(subject), home)
     pair = Pictures(*_arrays(*test)) if test is not None else None
     classes = _classes(copied, from_numpy(train.images[:2]).to(home))
-    batch = _affordable(_cost(copied, from_numpy(train.images[:2]).to(home)), clock, batch)
+    cost = _cost(copied, from_numpy(train.images[:2]).to(home))
+    batch = _affordable(cost, clock, batch)
     first, labels = from_numpy(train.images[:batch]).to(home), from_numpy(train.labels[:batch]).to(home)
     held = () if optimizer is None else [group["lr"] for group in optimizer.param_groups]
     rate = rate if rate is not None else max(map(float, held), default=None)
-    return Case(f"net {subject}", copied, classes, first, labels, train, pair, loss, _sgd if optimizer is None else _like(optimizer), clock,
+    return Case(f"net {subject}", copied, classes, first, labels, train, pair, loss, _sgd if optimizer is None else _like(optimizer), clock, cost,
                 own_data=own, given_training=modes, rate=rate, missing=missing)
 
 
@@ -211,15 +219,20 @@ def _stand_in(net, name: str, home) -> Pictures:
 
 
 def _cost(net, x) -> float:
-    """Seconds that one image takes forward."""
-    begun = time.monotonic()
-    _classes(net, x[:2])
-    return (time.monotonic() - begun) / len(x[:2])
+    """Seconds that one image takes forward, when everything is warm."""
+    times = []
+    for _ in range(2):
+        begun = time.monotonic()
+        _classes(net, x)
+        times.append((time.monotonic() - begun) / len(x))
+        if times[0] > 1:
+            break
+    return min(times)
 
 
 def _affordable(cost: float, clock: Clock, batch: int) -> int:
-    """Images of a probe batch: a pass forward and backward, about four times as long as one forward, should take a 20th of the time."""
-    return max(4, min(batch, int(clock.seconds / 20 / (4 * cost))))
+    """Images of a probe batch: a pass forward and backward, about four times as long as one forward, should take a 12th of the time."""
+    return max(4, min(batch, int(clock.seconds / 12 / (4 * cost))))
 
 
 def _classes(net, x) -> int:

@@ -109,8 +109,7 @@ def _unbroken(case: Case, count: int) -> Finding:
     if steps + count > record.last_step + case.run.recipe.log_every:
         return Finding("first NaN", "info", "The run was stopped; it did not break", f"{done} Its next {count} steps, done once more, gave no NaN.",
                        "go on with it: scratchvgg train --resume RUN_DIR", 30, {"steps": count})
-    return Finding("first NaN", "info", "The run has not ended", f"{done} Whether it was stopped or broke is not known: there was time for "
-                   f"{count} of its "
-                   "next steps only, and they gave no NaN.", "scratchvgg train --resume RUN_DIR goes on, or says where it breaks; more time for "
-                   "the doctor: "
-                   "--seconds 300", 30, {"steps": count})
+    return Finding("first NaN", "info", "The run has not ended", f"{done} Stopped or broken, that is not known: there was time for "
+                   f"{count} of its next steps only, and they gave no NaN.",
+                   "scratchvgg train --resume RUN_DIR goes on, or says where it breaks; more time for the doctor: --seconds 300", 30,
+                   {"steps": count})

@@ -17,8 +17,7 @@ def labels(case: Case):
     """Labels without an output; one class only; classes that never occur."""
     y, classes = case.train.labels, case.classes
     if y.dtype.kind not in "iu":
-        yield Finding("labels", "bad", "The labels are no integers", f"They are {y.dtype}; a label is the number of the right output, 0 to "
-                      f"{classes - 1}.",
+        yield Finding("labels", "bad", "The labels are no integers", f"They are {y.dtype}; a label is an output's number, 0 to {classes - 1}.",
                       "labels.astype('int64'), or argmax(1) of one-hot rows", 99)
         return
     low, high = int(y.min()), int(y.max())
@@ -54,7 +53,7 @@ def labels(case: Case):
 def shuffled(case: Case):
     """Whether labels have to do with images: by what the net has learned, else by a classifier on patches against permuted labels."""
     run = case.run
-    if case.generalises and (run is not None or case.own_data):
+    if case.generalises and case.learned and (run is not None or case.own_data):
         yield Finding("shuffled labels?", "good", "Labels belong to the images",
                       f"the net is right on {100 * case.test_accuracy:.1f} % of images it has not seen" if case.test_accuracy else "the net "
                       "generalises")
@@ -85,8 +84,7 @@ def shuffled(case: Case):
         "The labels have nothing to do with the images: shuffled?" if certain else "The labels may have nothing to do with the images",
         f"{said}.{seen} (With the right labels this is above 30 % on CIFAR-10 and on the built-in set.)",
         "look at some images beside their labels. Was one array shuffled, sorted or filtered without the other? Are file names and labels in the "
-        "same "
-        "order?", 92 if certain else 60, numbers)
+        "same order?", 92 if certain else 60, numbers)
 
 
 @check("class order", order=51)

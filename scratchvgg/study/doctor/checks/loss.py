@@ -49,8 +49,7 @@ def course(case: Case):
     if sits and not case.learned:
         long = sits >= LONG
         yield Finding("course of the loss", "bad" if long else "warn", f"The loss sits at {case.level_text}",
-                      f"Within 3 % of it for the last {sits} of {record.last_step} steps, and the accuracy is that of guessing: nothing has been "
-                      f"learned yet.",
+                      f"Within 3 % of it for the last {sits} of {record.last_step} steps, and the accuracy is that of guessing.",
                       "see the other findings for the cause" if long else "train longer than this before worrying", 30, numbers)
     elif finite and max(finite) > 10 * case.level and not case.learned:
         yield Finding("course of the loss", "bad", f"The loss exploded: {max(finite):.3g}", f"It went {said}.", "see the learning rate", 30, numbers)
@@ -74,7 +73,7 @@ def fit(case: Case):
         yield Finding("over- and underfitting", "info", f"It overfits: {100 * train:.1f} % in training, {100 * test:.1f} % in testing",
                       f"{100 * (train - test):.0f} points apart after {len(record.epochs)} epochs.",
                       "--augmentation crop:4 flip cutout:8, --weight-decay 1e-3, dropout, more data", 35, numbers)
-    elif record.finished and train < LITTLE and not record.sits_at(case.level):
+    elif record.finished and train < LITTLE and case.fits:
         yield Finding("over- and underfitting", "info" if case.learned else "warn", f"It has learned little: {100 * train:.1f} % in training",
                       f"{len(record.epochs)} epochs, {record.last_step} steps; the test accuracy is {100 * test:.1f} %, chance "
                       f"{100 / case.classes:.3g} %.",

@@ -56,9 +56,8 @@ def _frozen(case: Case, untouched):
             {"untouched": untouched, "evaluating": still})
     elif still:
         yield Finding("batch norm", "warn", f"{len(still)} of {len(case.norms)} batch norms are held in evaluation mode while the net trains",
-                      f"First {still[0]}: their statistics do not follow the weights.", "model.train(); leave it only where a pretrained net is "
-                      "fine-tuned",
-                      48, {"evaluating": still})
+                      f"First {still[0]}: their statistics do not follow the weights.",
+                      "model.train(); leave it only where a pretrained net is fine-tuned", 48, {"evaluating": still})
 
 
 def _in_training(case: Case) -> dict[str, bool]:
@@ -76,8 +75,7 @@ def _variance(tracking):
     if zero:
         yield Finding("batch norm", "warn", f"The running variance of {zero[0]} is 0",
                       f"In {len(zero)} layers more than half of the channels had no variance in training: what comes in is constant, and "
-                      f"evaluation divides "
-                      "by √eps.", "look at the layer before: it is dead, or its weights are 0", 52, {"layers": zero})
+                      f"evaluation divides by √eps.", "look at the layer before: it is dead, or its weights are 0", 52, {"layers": zero})
 
 
 def _gap(case: Case, tracking, untouched):
@@ -156,6 +154,6 @@ def dropout(case: Case):
     strong = {name: module.p for name, module in case.model.named_modules() if isinstance(module, (Dropout, Dropout2d)) and module.p >= 0.8}
     if strong and not case.learned:
         name, p = next(iter(strong.items()))
-        yield Finding("dropout", "warn", f"Dropout {p:g} leaves almost nothing of the signal", f"{len(strong)} layers drop 80 % or more, first "
-                      f"{name}.",
+        yield Finding("dropout", "warn", f"Dropout {p:g} leaves almost nothing of the signal",
+                      f"{len(strong)} layers drop 80 % or more, first {name}.",
                       "--model-options dropout=0.5, or 0 until it learns", 65, {"layers": strong})

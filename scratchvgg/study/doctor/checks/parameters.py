@@ -34,10 +34,9 @@ def without_gradient(case: Case):
                       f"{len(case.missing)} of {len(trained)} trainable parameters are not in it: they never change.",
                       "optim.SGD(model.parameters(), …), made after the model is whole (and after layers were replaced)", 90 if most else 59,
                       {"missing": case.missing})
-    if frozen:
-        yield Finding("parameters without gradient", "info", f"{_some(frozen)} is frozen" if len(frozen) == 1 else f"{len(frozen)} parameters are "
-                      f"frozen",
-                      f"requires_grad is False: {_some(frozen)}.", "", 15, {"frozen": frozen})
+    if frozen and case.run is None:  # a run's are frozen by the net's builder
+        yield Finding("parameters without gradient", "info", f"Frozen: {_some(frozen)}",
+                      f"requires_grad is False in {len(frozen)} of {len(named)} parameters.", "", 15, {"frozen": frozen})
     if not cut and not case.missing:
         yield Finding("parameters without gradient", "good", "Every trained parameter gets a gradient", f"{len(trained)} parameters")
 
@@ -68,8 +67,8 @@ def still(case: Case):
         yield Finding("weights that do not move", "warn" if case.learned else "bad", "The weights have hardly moved", f"{said}.",
                       "a much greater learning rate", 70, numbers)
     elif fixed:
-        yield Finding("weights that do not move", "warn", f"{_some(fixed)} did not move at all", f"{len(fixed)} of {len(change)} weights are "
-                      f"those of step 0.",
+        yield Finding("weights that do not move", "warn", f"{_some(fixed)} did not move at all",
+                      f"{len(fixed)} of {len(change)} weights are those of step 0.",
                       "are they in the optimiser, and does a gradient reach them?", 57, numbers)
     else:
         yield Finding("weights that do not move", "good", "The weights move", said[0].lower() + said[1:], "", 50, numbers)

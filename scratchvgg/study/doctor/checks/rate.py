@@ -11,10 +11,10 @@ from ..registry import Skip, check
 
 SMALL_UPDATE = 1e-5  # ‖Δw‖ / ‖w‖ of a step below which nothing is learned in thousands of steps; about 1e-3 is usual
 ADAPTIVE = 0.1  # of it, for Adam, whose first step is as large as any
-USUAL = 3e-3
+USUAL, WILD = 3e-3, 0.3
 BARELY, SLOW = 0.1, 0.3  # of what the best rate's loss fell
 STILL = 1e-4  # of the loss: a change below this is none
-HEART, FEWEST = 100, 20  # steps for learning one batch by heart; steps that tell that it goes slowly
+HEART, FEWEST, FEW = 100, 20, 5  # steps for learning one batch by heart; that tell that it goes slowly; that tell anything
 
 
 @check("learning rate", order=60)
@@ -32,20 +32,22 @@ def learning_rate(case: Case):
     if own is None:
         yield _without_own(case, trials, said, numbers)
         return
-    rate, said = f"{case.rate:.3g}", f"{said}. A step at {case.rate:.3g} moves the weights by {own.ratio:.1g} of their size; 0.001 to 0.01 is usual."
+    exploded = _exploded(case)
+    rate, said = f"{case.rate:.3g}", f"{said}. A step at {case.rate:.3g} moves the weights by {own.ratio:.2g} of their size; 0.001 to 0.01 is usual."
     advice = f"--lr {advised:.3g}" if advised is not None else ""
     if case.rate == 0:
         yield Finding("learning rate", "bad", "The learning rate is 0", said, advice, 94, numbers)
-    elif own.diverged and case.learned:
+    elif case.learned and own.diverged:
         yield Finding("learning rate", "info", f"The learning rate {rate} needs its warm-up", said, "", 15, numbers)
-    elif own.diverged and any(not trial.diverged for trial in trials if trial.rate < case.rate):
-        exploded = _exploded(case)
+    elif not case.learned and _too_high(own, best, trials, exploded):
         yield Finding("learning rate", "bad", f"The learning rate {rate} is too high", f"{said}{exploded}",
                       f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
     elif not case.learned and _too_low(case, own, best, trials):
         yield Finding("learning rate", "bad", f"The learning rate {rate} is too low", said, advice, 86, numbers)
-    elif best is None and not case.learned:
-        yield _nothing_falls(trials, said, numbers)
+    elif not case.learned and case.blocked:
+        yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
+    elif not case.learned and best is None:
+        yield _nothing_falls(case, trials, said, numbers)
     elif not case.learned and own.drop < SLOW * best.drop:
         side = "greater" if best.rate > case.rate else "smaller"
         yield Finding("learning rate", "warn", f"A {side} learning rate than {rate} would learn faster", said, advice, 50, numbers)
@@ -54,7 +56,7 @@ def learning_rate(case: Case):
 
 
 def _advised(trials, own: float | None) -> float | None:
-    """A rate to try: the smallest that does at least half as well as the best; where none did well, the one whose steps have the usual size."""
+    """A rate to try: the smallest that does at least a third as well as the best; where none did well, the one whose steps have the usual size."""
     found = rates.advised(trials)
     if found is not None:
         return found.rate
@@ -62,29 +64,45 @@ def _advised(trials, own: float | None) -> float | None:
     return min(steady, key=lambda trial: abs(math.log(trial.ratio / USUAL))).rate if steady else None
 
 
+def _too_high(own, best, trials, exploded: str) -> bool:
+    """The loss of one batch rises, or steps as large as the weights bring nothing, while smaller rates do better."""
+    if own.diverged:
+        return any(not trial.diverged for trial in trials if trial.rate < own.rate)
+    wild = bool(exploded) or own.largest > WILD
+    return wild and best is not None and best.rate < own.rate and own.drop < SLOW * best.drop
+
+
 def _too_low(case: Case, own, best, trials) -> bool:
     """Its steps are tiny, the loss does not move, and at a greater rate they would not be tiny."""
     adaptive = case.run is not None and case.run.recipe.optimizer != "sgd"
     least = SMALL_UPDATE * (ADAPTIVE if adaptive else 1)
-    greater = any(trial.rate > own.rate and not trial.diverged and trial.ratio > 10 * least for trial in trials)
-    return own.ratio < least and greater and own.drop < (BARELY * best.drop if best else STILL * own.first)
+    greater = any(trial.rate > own.rate and not trial.diverged and trial.largest > 10 * least for trial in trials)
+    return own.largest < least and greater and own.drop < (BARELY * best.drop if best else STILL * own.first)
 
 
 def _without_own(case: Case, trials, said, numbers) -> Finding:
+    if case.blocked and not case.fits:
+        return Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
     if rates.best(trials) is None and not case.fits:
-        return _nothing_falls(trials, said, numbers)
-    title = f"A learning rate about {numbers['advised']:.3g} works" if numbers["advised"] is not None else "Learning rate"
+        return _nothing_falls(case, trials, said, numbers)
+    best = rates.best(trials)
+    work = [trial.rate for trial in trials if best is not None and trial.drop >= best.drop / 3]
+    title = "Learning rate" if not work else f"The learning rate {work[0]:.3g} works" if len(work) == 1 else \
+        f"Learning rates from {work[0]:.3g} to {work[-1]:.3g} work"
     return Finding("learning rate", "good", title, said[0].lower() + said[1:], "", 50, numbers)
 
 
-def _nothing_falls(trials, said, numbers) -> Finding:
+def _nothing_falls(case: Case, trials, said, numbers) -> Finding:
     steps = max(len(trial.losses) for trial in trials) - 1
-    deaf = steps >= 5 and all(math.isfinite(trial.last) and abs(trial.drop) < STILL * trial.first for trial in trials)
+    if steps < FEW or len(trials) < 3:
+        raise Skip(f"there was time for {steps} steps at {len(trials)} rates only")
+    deaf = all(math.isfinite(trial.last) and abs(trial.drop) < STILL * trial.first for trial in trials)
     if deaf:
         return Finding("learning rate", "bad", "The loss of one batch does not move, whatever the learning rate", said, "it is not the rate: see the "
                        "other findings", 40, numbers)
     return Finding("learning rate", "warn", f"No learning rate makes the loss of one batch fall by 2 % in {steps} steps", said,
-                   "deep nets without batch norm begin slowly: batch norm (--model-options batch_norm=true); more time for the doctor: --seconds 300",
+                   ("" if case.norms else "deep nets without batch norm begin slowly: --model-options batch_norm=true; ") +
+                   "more time for the doctor: --seconds 300",
                    40, numbers)
 
 
@@ -93,9 +111,9 @@ def _exploded(case: Case) -> str:
     if case.run is None:
         return ""
     record = case.run.record
-    for step, loss in record.losses:
-        if not math.isfinite(loss) or loss > 10 * case.level:
-            return f" In the run the loss was {loss:.3g} at step {step} (chance is {case.level:.3f})."
+    high = record.above(10 * case.level)
+    if high is not None:
+        return f" In the run the loss was {high[1]:.3g} at step {high[0]} (chance is {case.level:.3f})."
     return f" The run broke at step {record.end['step']}, at learning rate {record.end['lr']:.3g}." if record.end else ""
 
 
@@ -107,11 +125,11 @@ def one_batch(case: Case):
     if case.learned and case.fits:
         return  # it has learned more than that
     advised = rates.advised(case.trials)
-    if advised is None:
-        return  # told by "learning rate"
+    if case.blocked or advised is None:
+        return  # told by others
     case.clock.show("learning one batch by heart")
     count, target = min(16, len(case.y)), 0.5 * case.level
-    trial = case.bench(case.start, count).trial(advised.rate, HEART, case.clock.share(0.2), target)
+    trial = case.bench(case.start, count).trial(advised.rate, HEART, case.clock.share(0.2), enough=target)
     numbers = {"losses": trial.losses, "rate": advised.rate, "images": count}
     last, done = trial.losses[-1], len(trial.losses) - 1
     said = f"{count} images at learning rate {advised.rate:.3g}: loss {trial.first:.3g} → {last:.3g} in {done} steps"
