@@ -83,10 +83,10 @@ class Maps(Shown):
         return max(1, -(-SIDE // max(self.values.shape[1:])))
 
     def sheet(self, columns: int = 8) -> np.ndarray:
-        """All tiles in rows, uint8 (H, W, 3); large maps are thinned to every second, third … element so that a tile stays below 120 pixels."""
+        """All tiles in rows, uint8 (H, W, 3); large maps are thinned to every second, third … element so that a tile is at most 80 pixels."""
         from .page import images
 
-        every = max(1, -(-max(self.values.shape[1:]) // 120))
+        every = max(1, -(-max(self.values.shape[1:]) // 80))
         pieces = [enlarge(self.tile(channel)[::every, ::every], self.enlarged) for channel in self.order]
         return images.tiles(pieces, columns, 4, 255)
 

@@ -85,7 +85,7 @@ def test_a_vector_is_folded():
 
 
 def test_large_maps_are_thinned():
-    assert max(of(np.ones((1, 500, 300))).sheet().shape[:2]) <= 120
+    assert max(of(np.ones((1, 500, 300))).sheet().shape[:2]) <= 80
 
 
 def test_json_and_html(net, x):

@@ -17,8 +17,8 @@ Lay a map over a picture: where does the net look when it says "dog"? Methods:
   guided           guided backpropagation (Springenberg et al., 2014): crisp, and largely the picture's edges
   grad-cam         the region, from the last ReLU before pool5 or --layer (Selvaraju et al., 2017)
   occlusion        by how much the class becomes less likely with a patch over the place (Zeiler and Fergus, 2013)
-Writes a PNG for each and prints a line. --sanity lets a copy of the net forget, layer by layer, and tells which maps depend on what
-it learnt (Adebayo et al., 2018). Without weights the net's are random: then the maps mean nothing.
+Writes a PNG for each and prints a line. --sanity lets a copy of the net forget, layer by layer, and tells which maps depend on
+what it learnt (Adebayo et al., 2018). Without weights the net's are random: then the maps mean nothing.
 Needs Pillow: pip install 'scratchvgg[images]'.
 """
 EXAMPLES = """

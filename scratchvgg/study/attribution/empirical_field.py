@@ -5,15 +5,20 @@ from even: W. Luo, Y. Li, R. Urtasun, R. Zemel, "Understanding the effective rec
 1701.04128, show that it tends to a Gaussian around the middle, whose width grows with the square root of the depth only. Here, as there:
 gradient 1 is put on all channels of one position (or on one), and magnitudes are averaged over several pictures; the effective size is the square
 root of the number of pixels with more than 1 − 95.45 % of the largest magnitude (two standard deviations of a Gaussian, their section 3).
+
+Convolutions are computed by im2col here, whatever is in force: Winograd's and the Fourier transform's tiles are larger than the windows, and what
+should cancel in them leaves rounding errors (about 1e-8 of the largest) at pixels that the element cannot see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ... import conv
 from ...array import Generator
 from ...autograd import Tensor, as_tensor, from_numpy, grad
 from ...nn import Conv2d, MaxPool2d
@@ -191,7 +196,7 @@ def measure(model, x=None, *, layers: Sequence[str] | str | None = None, size: i
     theory = receptive.geometry(run)
     names = _layers(model, layers, theory, run)
     totals: dict[str, list] = {}
-    with undisturbed(model):
+    with undisturbed(model), _exact_zeros(model):
         for number in range(len(batch)):
             if progress:
                 progress(f"receptive fields: picture {number + 1} of {len(batch)}")
@@ -206,6 +211,20 @@ def measure(model, x=None, *, layers: Sequence[str] | str | None = None, size: i
     shape = tuple(batch.shape[2:])
     fields = [_field(name, *totals[name], theory.get(name), shape, channel) for name in names]
     return EmpiricalFields(fields, shape, len(batch), x is None)
+
+
+@contextlib.contextmanager
+def _exact_zeros(model) -> Iterator[None]:
+    """Convolutions by im2col, also those that ask for another algorithm."""
+    asking = [(module, module.algorithm) for module in model.modules() if getattr(module, "algorithm", None) is not None]
+    for module, _ in asking:
+        module.algorithm = None
+    try:
+        with conv.using("reproducible"):
+            yield
+    finally:
+        for module, algorithm in asking:
+            module.algorithm = algorithm
 
 
 def _outputs(model, leaf, names) -> dict[str, Tensor]:

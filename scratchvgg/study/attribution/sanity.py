@@ -108,7 +108,7 @@ class Sanity(Shown):
         from ..page import render
 
         chosen = self.stages if len(self.stages) <= 7 else [self.stages[round(i * (len(self.stages) - 1) / 6)] for i in range(7)]
-        return render("sections/sanity.html", it=self, shown=chosen, paint=paint)
+        return render("sections/sanity.html", it=self, shown=chosen, paint=paint, small=_small)
 
 
 def _known(value: float) -> float:
@@ -162,6 +162,13 @@ def check(model, x, target=None, *, methods="gradient,guided,grad-cam", stages: 
     return result
 
 
+def _small(map: np.ndarray, side: int = 112) -> np.ndarray:
+    """Means of blocks, so that no side is longer than ``side``."""
+    block = -(-max(map.shape) // side)
+    height, width = (n // block * block for n in map.shape)
+    return map[:height, :width].reshape(height // block, block, width // block, block).mean((1, 3))
+
+
 def _lifted(stage, method) -> np.ndarray:
     """The map in 0…1: with signs, 0 becomes 0.5."""
     return (stage.maps[method] + 1) / 2 if stage.signed[method] else stage.maps[method]
@@ -184,10 +191,16 @@ def _forget(module, generator: Generator) -> None:
     with no_grad():
         for tensor in module.parameters(recurse=False):
             if tensor.ndim > 1:
-                values = tensor.backend.to_numpy(tensor.array).astype(np.float64 if tensor.dtype.itemsize == 8 else np.float32)
-                drawn = generator.normal(values.shape, values.dtype.type)
-                drawn *= values.std(dtype=np.float64)
+                drawn = np.empty(tensor.shape, np.float64 if tensor.dtype.itemsize == 8 else np.float32)
+                generator.fill_normal(drawn, std=_deviation(tensor.backend.to_numpy(tensor.array)))
                 tensor.copy_(as_tensor(drawn).to(tensor.device, tensor.dtype))
         for tensor in single:
             moved = tensor.backend.to_numpy(tensor.array)[order[tensor.shape[0]]]
             tensor.copy_(as_tensor(moved).to(tensor.device, tensor.dtype))
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Standard deviation, row by row of the first dimension: the 100 million weights of a fully connected layer need no second copy."""
+    sums = [(part.sum(dtype=np.float64), np.square(part, dtype=np.float64).sum()) for part in (row.astype(np.float64) for row in values)]
+    first, second = np.sum(sums, 0) / values.size
+    return float(np.sqrt(max(second - first**2, 0.0)))

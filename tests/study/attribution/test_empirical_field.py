@@ -56,6 +56,16 @@ def test_every_layer_of_the_papers_nets(name):
     assert measured.all_inside and "NO" not in str(measured) and f"{last.theory[0]}×{last.theory[0]}" in str(measured)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vgg11", "vgg16"])
+def test_every_layer_of_full_nets(name):
+    with sv.conv.using("auto"):
+        measured = empirical_field.measure(models.get_model(name).features, sv.randn(1, 3, 224, 224), layers="all")
+    print(measured)
+    assert len(measured.fields) == len(models.get_model(name).features) and measured.all_inside
+    assert measured.fields[-1].support == measured.fields[-1].box, "down to the last pixel"
+
+
 def test_both_ways_to_the_theory_agree():
     net = narrow("A")
     geometry = receptive.geometry(trace(net, sv.zeros(1, 3, 96, 96)))
@@ -79,6 +89,21 @@ def test_convolutions_alone_fill_their_field_to_the_last_pixel(kernel, stride, p
     assert found.is_inside
     found.box = found.box[0] + 1, *found.box[1:]
     assert not found.is_inside, "a row less would be noticed"
+
+
+@pytest.mark.parametrize("algorithm", ["winograd4x4", "fft"])
+def test_rounding_of_larger_tiles_does_not_leak_out(algorithm):
+    """Winograd's and the Fourier transform's zeros are not exact; the fields are measured without them, and the layers keep their wish."""
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)).eval()
+    for layer in net:
+        layer.algorithm = algorithm
+    x = sv.randn(1, 3, 24, 24, requires_grad=True)
+    net(x)[0, :, 12, 12].sum().backward()
+    assert (np.abs(x.grad.numpy()[0]).sum(0) > 0).sum() > 25, "they do leak"
+    with sv.conv.using(algorithm):
+        (found,) = empirical_field.measure(net, x, layers="1").fields
+    assert found.support == found.box == (10, 10, 15, 15) and found.is_inside and net[0].algorithm == algorithm
+    assert np.allclose(found.magnitude, np.abs(x.grad.numpy()[0]).sum(0), atol=1e-6)
 
 
 def test_elements_at_the_border_and_single_channels():
