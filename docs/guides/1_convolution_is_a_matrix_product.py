@@ -127,7 +127,8 @@ def col2im(columns):
 
 
 dx, copies = col2im(dcol), col2im(np.ones_like(col))
-print(f"copies of each pixel\n{copies[0, 0].astype(int)}\ndx, channel 0\n{dx[0, 0]}\ndW, filter 0, channel 0\n{dW[0, 0]}")
+print(f"copies of each pixel\n{copies[0, 0].astype(int)}\ndx, channel 0\n{dx[0, 0]}")
+print(f"dW, filter 0, channel 0\n{dW[0, 0]}")
 assert copies[0, 0].tolist() == [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
 
 # %% [markdown]
@@ -144,8 +145,8 @@ print("forward, dx and dW equal the engine's")
 # %% [markdown]
 # ## Same numbers, other ways
 #
-# The library has more ways to compute this, one file each in `scratchvgg/conv/`. On random numbers each must agree with the seven loops up
-# to rounding. `operations` counts all multiplications and additions, here and for conv3_2 of VGG-16.
+# The library has more ways to compute this, one file each in `scratchvgg/conv/`. On random numbers each must agree with the seven loops to
+# $10^{-10}$, which is rounding. `operations` counts all multiplications and additions, here and for conv3_2 of VGG-16.
 
 # %%
 small = conv.Problem(1, 8, 16, 16, 8, 3, 3, padding=((1, 1), (1, 1)))
@@ -157,8 +158,8 @@ loops = time.perf_counter() - start
 for name, algorithm in conv.algorithms().items():
     if algorithm.supports(small, "float64"):
         error = abs(algorithm.forward(backend, small, sx, sw) - truth).max()
-        work, more = algorithm.operations(small), algorithm.operations(conv3_2) / (2 * conv3_2.macs)
-        print(f"{name:12} {work:8,} operations; conv3_2: {more:.2f} × the loops'; agrees to 1e-10: {error < 1e-10}")
+        share = algorithm.operations(conv3_2) / (2 * conv3_2.macs)
+        print(f"{name:12} {algorithm.operations(small):8,} operations; conv3_2: {share:.2f} × those of the loops")
         assert error < 1e-10, name
 
 # %% [markdown]

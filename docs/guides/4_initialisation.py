@@ -90,7 +90,7 @@ assert math.prod(factors) < 1e-8
 def tower(kind, widths, first=64):
     """Convolutions, ReLUs, perhaps batch norms: every weight from N(0, 0.01) or Kaiming's distribution, biases 0."""
     sv.manual_seed(1)
-    net = make_layers(widths, batch_norm="BN" in kind, in_channels=first)
+    net = make_layers(widths, batch_norm="BN" in kind, in_channels=first).to(sv.float64)
     for layer in net:
         if isinstance(layer, nn.Conv2d):
             nn.init.zeros_(layer.bias)
@@ -98,7 +98,7 @@ def tower(kind, widths, first=64):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             else:
                 nn.init.normal_(layer.weight, 0, 0.01)
-    return net.to(sv.float64)
+    return net
 
 
 kinds = {"N(0, 0.01)": 0.01, "Kaiming": math.sqrt(2 / (9 * channels)), "N(0, 0.01) and BN": None}
@@ -155,7 +155,7 @@ for kind in kinds:
         optimizer.step()
     moved = rms(features[0].weight.detach().numpy() - before) / rms(before)
     some = "  ".join(f"{loss:.2f}" for loss in losses[kind][::10])
-    print(f"{kind:18} {some}  the first layer's weights moved by {100 * moved:.1f} % of their size")
+    print(f"{kind:18} {some}  the first layer's weights moved by {100 * moved:.0f} % of their size")
     assert (moved < 1e-9) == (kind == "N(0, 0.01)")
 assert max(abs(loss - math.log(10)) for loss in losses["N(0, 0.01)"]) < 1e-3
 assert losses["Kaiming"][-1] < 2.0 and losses["N(0, 0.01) and BN"][-1] < 2.0
