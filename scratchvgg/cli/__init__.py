@@ -60,7 +60,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def overview() -> str:
     """The text of ``scratchvgg --help``."""
-    lines = [f"  {name:10s} {load_command(name).SUMMARY}" for name in command_names()]
+    lines = [f"  {name:15s} {load_command(name).SUMMARY}" for name in command_names()]
     return "\n".join([
         "usage: scratchvgg COMMAND [options]     (scratchvgg COMMAND --help explains with examples)", "",
         "VGG with nothing hidden: train, test and look into VGG nets on NumPy.", "", "commands:", *lines, "", "begin with:",
