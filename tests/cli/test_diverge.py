@@ -58,7 +58,7 @@ def test_two_files_of_one_net(tmp_path, capsys):
     model.features[3].bias.detach().array[2] += 1
     sv.save(model.state_dict(), tmp_path / "b.pth")
     assert main(["diverge", str(tmp_path / "a.pth"), str(tmp_path / "b.pth"), "--input-size", "32", "--batch", "1", "--forward-only"]) == 1
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "B departs forward at features.3 (Conv2d)" in out and "Its bias differs: by 1.0e+00" in out and "are random" not in out
 
 

@@ -29,6 +29,8 @@ from .result import Divergence, Layer, Own
 from .sides import GRAD_INPUT, OUTPUT, Ours, Runner, Side, rounded
 
 MODES = ("eval", "train")
+AGREES = 1e-9  # relative: two float64 computations of the same
+JUDGE = "PyTorch in float64"
 _PRECISION = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -94,6 +96,7 @@ class _Run:
         self.steps, self.others = [*steps, loss], [*others, loss]
         self.a, self.b = a.runner(training), b.runner(training)
         self.truth = Ours(Side(a.model, "cpu", "float64", "reproducible"), training)
+        self.judge: Runner | None = None
         self.x, self.target, self.progress = x, target, progress
         self.ulp_dtype = min(a.dtype, b.dtype, key=_PRECISION.index)
         self.common = rounded([a.dtype, b.dtype])
@@ -133,6 +136,7 @@ class _Run:
             reached = self._forward(self.b, other, given, layer.algorithms["b"])
             sizes = limits.forward_sizes(self.truth, step, given, right, self.target)
             self._own(layer, step, right, left, reached, sizes)
+            self._second_opinion(layer, step, right, lambda judge, step=step, given=given: judge.forward(step, given, self.target))
             given = self.common(right[OUTPUT])
         gradient = np.ones((), np.float64)
         for i in reversed(range(len(self.steps) if backward else 0)):
@@ -144,6 +148,7 @@ class _Run:
             reached = self._backward(self.b, other, inputs[i], gradient, layer.algorithms["b"])
             sizes = limits.backward_sizes(self.truth, step, inputs[i], gradient, right, self.target)
             self._own(layer, step, right, left, reached, sizes)
+            self._second_opinion(layer, step, right, lambda judge, i=i, g=gradient: judge.backward(self.steps[i], inputs[i], g, self.target))
             gradient = self.common(_near_one(right[GRAD_INPUT]))
 
     def _forward(self, runner, step, x, noted):
@@ -162,6 +167,19 @@ class _Run:
             gap = measure(truth, a[name], b[name], self.ulp_dtype, sizes.get(name, 0.0) if name == "bias" else 0.0)
             layer.own[name] = Own(gap, *(limits.allowed(runner, step, name, sizes, gap.largest, len(self.x), self.weights)
                                          for runner in (self.a, self.b)))
+
+    def _second_opinion(self, layer, step, right, ask):
+        """Where a side departs and PyTorch is one of them: is the truth, which is this library's, also PyTorch's in float64?"""
+        wrong = [name for name, own in layer.own.items() if own.departs and name in right]
+        asked = any(note.startswith(JUDGE) for note in layer.notes)
+        if not wrong or asked or not any(side.library == "torch" for side in (self.a.side, self.b.side)):
+            return
+        if self.judge is None:
+            self.judge = Side(self.truth.side.model, "cpu", "float64", library="torch").runner(self.truth.training)
+        judged = ask(self.judge)
+        apart = max(measure(right[name], judged[name], judged[name], "float64").error_a for name in wrong)
+        says = "agrees with the truth there" if apart < AGREES else "does not agree with the truth there: it may be the truth that is wrong"
+        layer.notes.append(f"{JUDGE} {says} ({apart:.1e})")
 
     # ---- the whole net -------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass, field
 
 from ..page import formats
@@ -11,6 +12,7 @@ from ..tables import table
 from . import verdict
 from .numbers import Gap
 
+WIDTH = 150  # of the terminal's text
 FORWARD = ("output", "running_mean", "running_var")
 
 
@@ -191,7 +193,9 @@ class Divergence(Shown):
                 f"input  {formats.shape(self.batch)}, {self.mode} mode{', cross entropy, forward and backward' if self.backward else ', forward'}"]
 
     def __str__(self):
-        parts = ["\n".join(self.head()), "\n".join(self.verdict), table(self.forward_rows(), list(self.FORWARD_HEADERS), 3)]
+        told = "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in self.verdict)
+        head = "\n".join(textwrap.fill(line, WIDTH, subsequent_indent=" " * 7) for line in self.head())
+        parts = [head, told, table(self.forward_rows(), list(self.FORWARD_HEADERS), 3)]
         if self.backward:
             parts.append("backward, from the loss down\n" + table(self.backward_rows(), list(self.BACKWARD_HEADERS), 2))
         return "\n\n".join([*parts, "\n".join([*self.legend(), *self.notes])])
@@ -225,7 +229,8 @@ class Divergence(Shown):
 
 def _shown(own: Own) -> list[str]:
     """``3.1e-07 (2 %)`` of A and B."""
-    return [f"{_number(error)} ({_percent(share)})" for error, share in zip((own.gap.error_a, own.gap.error_b), own.shares, strict=True)]
+    pairs = zip((own.gap.error_a, own.gap.error_b), own.shares, strict=True)
+    return [f"{_number(error)} ({_percent(share)})" if error else "0" for error, share in pairs]
 
 
 def _percent(share: float) -> str:

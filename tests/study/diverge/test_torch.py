@@ -8,6 +8,7 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg.study.diverge import Side, compare
+from scratchvgg.study.diverge.sides import Ours
 from scratchvgg.study.errors import StudyError
 
 from .common import Wrong, departing, images, net, registered
@@ -66,6 +67,7 @@ def test_it_is_really_torch(monkeypatch):
     found = compare(Side(model), Side(model, library="torch"), images())
     assert departing(found) == {"features.3": {"output", "grad_input", "weight"}}
     assert all(own.departs in ("", "B") for own in found.layer("features.3").own.values())
+    assert any("PyTorch in float64 does not agree" in note for note in found.layer("features.3").notes), "its float64 layer is spoiled too"
 
 
 def test_a_fault_on_our_side_is_ours():
@@ -73,6 +75,22 @@ def test_a_fault_on_our_side_is_ours():
     with registered(Wrong("grad_input", 6, "channel")):
         found = compare(Side(model, algorithm="wrong"), Side(model, library="torch"), images())
     assert departing(found) == {"features.7": {"grad_input"}} and found.verdict[0].startswith("A departs backward at features.7")
+    assert "PyTorch in float64 agrees with the truth there" in found.verdict[0]
+
+
+def test_a_wrong_truth_is_suspected(monkeypatch):
+    """A fault of the library itself is in the truth too, and makes PyTorch depart; its float64 says so."""
+    plain = Ours.forward
+
+    def spoiled(self, step, x, target):
+        results = plain(self, step, x, target)
+        return results | ({"output": 1.01 * results["output"]} if step.name == "features.4" else {})
+
+    monkeypatch.setattr(Ours, "forward", spoiled)
+    model = net()
+    found = compare(Side(model), Side(model, library="torch"), images())
+    assert departing(found) == {"features.4": {"output"}} and found.layer("features.4").own["output"].departs == "B"
+    assert "PyTorch in float64 does not agree with the truth there: it may be the truth that is wrong (9.9e-03)" in found.verdict[0]
 
 
 def test_neither_weights_nor_statistics_move():
