@@ -5,10 +5,13 @@
   narrower than the weights', rounding those counts too.
 - ReLU, max-pool and other layers that only select: :data:`EXACT` roundings.
 - Everything else (batch norm, averages, LRN, cross entropy): the inputs are changed at random by one rounding each, the float64 truth carries that
-  through, and what comes out, with a rounding of the result, is allowed :data:`TIMES` times.
+  through, and what comes out, with a rounding of the result, is allowed :data:`TIMES` times; in gradients of parameters, which add up over all
+  pixels, √(pixels / :data:`MANY`) times more beyond so many.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from .chain import Step
 from .decisions import decides
 from .sides import GRAD_INPUT, OUTPUT, Ours, Runner
 
-EXACT, TIMES = 4, 64
+EXACT, TIMES, MANY = 4, 64, 1 << 16
 LOOSEST = {"float16": 5e-2, "bfloat16": 5e-2}  # a declared bound above this, or 1 % elsewhere, is not believed
 _TINY = 2.0**-24  # the change of the inputs that is carried through
 _PASS = {OUTPUT: "forward", GRAD_INPUT: "grad_input", "weight": "grad_weight"}
@@ -78,13 +81,18 @@ def allowed(runner: Runner, step: Step, quantity: str, sizes: Sizes, largest: fl
         return EXACT * u
     size = sizes[quantity] / largest
     if not sums(step):
-        return TIMES * u * (size + 1)
+        added = batch * math.prod(step.before[1:]) if quantity in _parameters(step) else 1
+        return TIMES * max(1.0, math.sqrt(added / MANY)) * u * (size + 1)
     bound = _declared(runner, step, quantity, batch)
     if as_dtype(runner.dtype).itemsize < as_dtype(weights).itemsize and quantity in (OUTPUT, GRAD_INPUT):
         bound += u
     if runner.dtype == "float64":
         bound *= 2  # the truth is float64 too
     return bound * size + _smallest(runner.dtype) / largest
+
+
+def _parameters(step) -> tuple[str, ...]:
+    return () if step.module is None else tuple(step.module._parameters)
 
 
 def _declared(runner, step, quantity, batch) -> float:
