@@ -196,11 +196,21 @@ def _numpy(path):
 
 
 def _h5py(path):
+    """By a Python file: libhdf5's own way of opening one also minds what it would need for writing."""
     import h5py
 
     found: dict[str, np.ndarray] = {}
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+
+    def walk(group):
+        for name in group:
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                walk(item)
+            else:
+                found[item.name] = item[()]
+
+    with open(path, "rb") as content, h5py.File(content, "r") as file:
+        walk(file)
     return found
 
 

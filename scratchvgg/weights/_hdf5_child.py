@@ -49,8 +49,10 @@ class Remote(io.RawIOBase):
         return self._place
 
     def readinto(self, target):
-        """Fill ``target``, with zeros past the end."""
+        """Fill ``target``, with zeros past the end, where it may reach but not begin."""
         target = memoryview(target).cast("B")
+        if len(target) and not 0 <= self._place < self._size:
+            raise ValueError("it refers to places past its end")
         target[:] = bytes(len(target))
         done = 0
         while done < len(target) and self._place < self._size:
