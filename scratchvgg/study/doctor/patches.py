@@ -55,10 +55,14 @@ def relation(images: np.ndarray, labels: np.ndarray, seed: int = 0) -> Relation:
     if min(images.shape[2:]) < SIDE or len(np.unique(labels)) < 2:
         raise NoTest("the images are too small" if min(images.shape[2:]) < SIDE else "all labels are the same")
     rng = np.random.default_rng(seed)
-    features = _features(_reduced(images), rng)
+    return permutation_test(features(_reduced(images), rng), labels, rng)
+
+
+def permutation_test(features: np.ndarray, labels: np.ndarray, rng) -> Relation:
+    """The test on features float64 (N, F); they are not changed. ``rng`` divides the images into halves and permutes the labels."""
     order = rng.permutation(len(labels))
     fitted, tested = np.array_split(order, 2)
-    features -= features[fitted].mean(0)
+    features = features - features[fitted].mean(0)
     features /= features[fitted].std(0) + 1e-6
     gram = features[fitted] @ features[fitted].T
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(fitted) + 1e-9
@@ -85,8 +89,8 @@ def _reduced(images) -> np.ndarray:
     return small / (small.std((1, 2, 3), keepdims=True) + 1e-5)
 
 
-def _features(x, rng) -> np.ndarray:
-    """float64 (N, 10 · FILTERS)"""
+def features(x: np.ndarray, rng) -> np.ndarray:
+    """float64 (N, 10 · FILTERS) of images (N, C, H, W), at least SIDE pixels a side; ``rng`` picks the patches."""
     filters = _filters(x, rng)
     parts = []
     with no_grad():

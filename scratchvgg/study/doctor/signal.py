@@ -8,7 +8,8 @@ from .probe import Look
 
 CONSTANT = 1e-3  # variation of the logits, below which every image gets the same answer
 FADED = 1e-3  # output of the last convolution over that of the first, root mean squares
-VANISHED, EXPLODED = 1e-4, 1e4  # 2-norm of the gradient at the first layer's output over that at the last layer's
+VANISHED = 1e-4  # 2-norm of the gradient at the first layer's output over that at the last layer's
+EXPLODED = 1e3  # of the convolutions alone
 
 
 def relus(seen: Look) -> list[dict]:
@@ -44,6 +45,13 @@ def gradients(seen: Look) -> list[tuple[str, float]]:
     """(layer, 2-norm of the gradient at its output) of the convolutions and linear layers that got one, in the order of execution."""
     rows = [(layer["name"], layer["gradient"]["norm"]) for layer in seen.layers if layer["type"] in ("Conv2d", "Linear") and layer["gradient"]]
     return [(name, norm) for name, norm in rows if norm is not None]
+
+
+def explosion(seen: Look) -> float:
+    """2-norm of the gradient at the first convolution's output over that at the last one's (a pooling behind it spreads the gradient thin); NaN
+    with fewer than three."""
+    rows = [layer["gradient"]["norm"] for layer in seen.layers if layer["type"] == "Conv2d" and layer["gradient"]]
+    return rows[0] / rows[-1] if len(rows) > 2 and None not in rows and rows[-1] else math.nan
 
 
 def return_ratio(seen: Look) -> float:

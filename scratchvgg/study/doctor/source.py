@@ -136,7 +136,7 @@ def of_model(model, x, y, clock: Clock, *, batch: int, options: dict | None = No
     missing = [] if optimizer is None else _missing(net, optimizer)
     copied = copy.deepcopy(net)
     if device is not None:
-        get_backend(Device(device))
+        _check_device(device)
         copied.to(device)
     modes = {name: module.training for name, module in net.named_modules()} if net.training else {}
     home = next((p.device for p in net.parameters()), Device("cpu")) if device is None else Device(device)
@@ -153,6 +153,13 @@ def of_model(model, x, y, clock: Clock, *, batch: int, options: dict | None = No
     rate = rate if rate is not None else max(map(float, held), default=None)
     return Case(f"net {subject}", copied, classes, first, labels, train, pair, loss, _sgd if optimizer is None else _like(optimizer), clock, cost,
                 own_data=own, given_training=modes, rate=rate, missing=missing)
+
+
+def _check_device(device: str) -> None:
+    try:
+        get_backend(Device(device))
+    except (RuntimeError, ValueError) as error:
+        raise StudyError(str(error)) from None
 
 
 def _named(name: str, options: dict):

@@ -78,8 +78,9 @@ def gradients(case: Case):
     if ratio < signal.VANISHED:
         yield Finding("gradients", severity, "The gradient vanishes on its way to the first layers", f"{said[0].upper()}{said[1:]}.",
                       f"{'' if case.norms else 'batch norm; '}{_KAIMING}", 78, numbers)
-    elif ratio > signal.EXPLODED:
-        yield Finding("gradients", severity, "The gradient explodes on its way to the first layers", f"{said[0].upper()}{said[1:]}.",
+    elif (growth := signal.explosion(now)) > signal.EXPLODED:
+        yield Finding("gradients", severity, "The gradient explodes on its way to the first layers",
+                      f"From the last convolution to the first it grows by {growth:.1e} (2-norms at their outputs).",
                       f"--clip-norm 1; {'' if case.norms else 'batch norm; '}{_KAIMING}", 78, numbers)
     else:
         yield Finding("gradients", "good", "Gradients reach the first layer", said, "", 50, numbers)
