@@ -276,7 +276,7 @@ def _story(b: Beginning, guess: float, classes: int) -> str:
     if b.name == "normal-batch-norm":
         signal += ", but behind it batch norm divides by the deviation, so that every layer sees a signal of the size 1"
     elif b.forward < verdicts.SIGNAL_LOST:
-        signal += (f", so {len(b.convolutions)} of them leave {b.forward:.1g} of it. What reaches the last layer varies so little from image to image "
+        signal += (f", so {len(b.convolutions)} of them leave {b.forward:.1g} of it. What reaches the end varies so little from image to image "
                    f"(a logit by {b.image_std:.1g}) that only biases speak")
     else:
         signal += f", so it arrives: the least deviation behind the first convolution is {b.forward:.2g} of that one's"

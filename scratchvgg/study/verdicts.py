@@ -177,8 +177,8 @@ def on_loss(records: list[dict], classes: int) -> list[Verdict]:
     if abs(end / guess - 1) <= CHANCE:
         return [Verdict("at_chance", "", "bad", f"The loss is {end:.4f} at the end, within {abs(end / guess - 1):.2%} of "
                         f"ln({classes}) = {guess:.4f}: the net gives every class the same probability and has learned nothing.", evidence, CHANCE)]
-    if end < LEARNS * guess and end < losses[0]:
-        return [Verdict("learning", "", "good", f"{course}; guessing has ln({classes}) = {guess:.4g}. It learns.", evidence, LEARNS)]
+    if end < LEARNS * guess:
+        return [Verdict("learning", "", "good", f"{course}; guessing has ln({classes}) = {guess:.4g}. It has learned.", evidence, LEARNS)]
     return [Verdict("learning", "", "warn", f"{course}, not far from the ln({classes}) = {guess:.4g} of guessing: it has learned little yet.",
                     evidence, LEARNS)]
 
