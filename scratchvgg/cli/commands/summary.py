@@ -54,8 +54,12 @@ def run(args) -> int:
             raise CommandError(f"--{name}: expected 1 or more, got {getattr(args, name)}")
     if args.backward and not args.measure:
         raise CommandError("--backward: times are measured with --measure; give both")
-    name, build, (height, width) = net_of(args)
+    name, options, (height, width) = net_of(args)
     shape = args.batch, 3, height, width
+
+    def build():
+        return models.get_model(name, **options)
+
     try:
         table = _measured(build, shape, args) if args.measure else overview(build, shape)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -72,12 +76,11 @@ def run(args) -> int:
 
 
 def net_of(args):
-    """(name, a call that builds the net, (height, width)) of the arguments ``model``, ``options``, ``num_classes`` and ``input_size``.
+    """(name, options of its builder, (height, width)) of the arguments ``model``, ``options``, ``num_classes`` and ``input_size``.
 
     Raises:
         CommandError, RecipeError, RunError: for what cannot be read.
     """
-    from ... import models
     from ...train.recipe import parse_option
 
     name, options, size = args.model, {}, 224
@@ -89,7 +92,7 @@ def net_of(args):
         options |= parse_option(option)
     if args.num_classes is not None:
         options["num_classes"] = args.num_classes
-    return name, lambda: models.get_model(name, **options), _size(args.input_size) if args.input_size else (size, size)
+    return name, options, _size(args.input_size, getattr(args, "size_option", "--input-size")) if args.input_size else (size, size)
 
 
 def _measured(build, shape, args):
@@ -111,8 +114,8 @@ def _of_run(path: str):
     return recipe["model"], {"num_classes": len(about["classes"]), **recipe["model_options"]}, about["shape"][-1]
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str, option: str) -> tuple[int, int]:
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise CommandError(f"--input-size: expected a number or HEIGHTxWIDTH, got {text!r}")
+        raise CommandError(f"{option}: expected a number or HEIGHTxWIDTH, got {text!r}")
     return int(parts[0]), int(parts[-1])
