@@ -6,6 +6,10 @@
 
 Every method has the arguments ``(model, x, target=None, *, preset=None, categories=None, …)`` and returns an
 :class:`~scratchvgg.study.attribution.result.Attribution`. The net is left as it was.
+
+Maps are computed in the net's type. In float64 they equal PyTorch's to 1e-14. In float32 a ReLU or a pooling now and then decides otherwise on a
+rounding error, in every implementation: in VGG-16 at 224×224, of single pixels' gradients, PyTorch is off by up to 7e-2 of the largest, this library
+by 3e-2 (in the 2-norm both by 1e-2), of the guided gradient by 2e-2 and 2e-3. Grad-CAM, which looks at few layers, agrees to 2e-6.
 """
 
 from __future__ import annotations
