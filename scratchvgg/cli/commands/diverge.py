@@ -44,7 +44,7 @@ def configure(parser) -> None:
     work = parser.add_argument_group("what they compute")
     work.add_argument("--batch", type=int, default=2, metavar="N", help="images (default: 2)")
     work.add_argument("--input-size", metavar="N|HxW", help="height and width (default: 224, or 32 for small nets)")
-    work.add_argument("--image", nargs="+", default=[], metavar="FILE", help="pictures (default: numbers from N(0, 1))")
+    work.add_argument("--image", nargs="+", default=[], metavar="FILE", help="pictures (default: a run's own, else numbers from N(0, 1))")
     work.add_argument("--num-classes", type=int, metavar="N", help="size of the output, with random weights")
     work.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="keyword arguments of the net's builder, with random weights")
     work.add_argument("--seed", type=int, default=0, metavar="N", help="of random weights and numbers (default: 0)")
@@ -70,9 +70,9 @@ def run(args) -> int:
     plain = str(args.json) == "-"
     with nullcontext(lambda text: None) if plain else status_line() as progress:
         progress("loading")
-        models, x, notes = _models(args)
+        models, x, labels, notes = _models(args)
         a, b = _sides(args, models, options)
-        found = compare(a, b, x, mode=args.mode, backward=not args.forward_only, frozen=not args.no_frozen, progress=progress)
+        found = compare(a, b, x, labels, mode=args.mode, backward=not args.forward_only, frozen=not args.no_frozen, progress=progress)
     found.notes += notes
     written = _write(args, found, " and ".join(args.models))
     if plain:
@@ -105,7 +105,7 @@ def _pair(name: str, text: str | None, default: str | None = None) -> tuple[str 
 
 
 def _models(args):
-    """(the models, the batch, what must be said beside the numbers)"""
+    """(the models, the batch, its labels or None, what must be said beside the numbers)"""
     import numpy as np
 
     from ...study import subject
@@ -122,11 +122,11 @@ def _models(args):
     first = loaded[0]
     random = [it.name for it in loaded if it.weights is None]
     notes = [f"the weights of {' and '.join(dict.fromkeys(random))} are random (seed {args.seed})"] if random else []
-    x = first.x.numpy()
-    if not args.image:
+    x, labels = first.x.numpy(), first.labels
+    if not args.image and subject.DRAWN in first.titles:  # a run that knows its data brings its own test pictures
         x = np.random.default_rng(args.seed).standard_normal(x.shape, np.float32)
         notes.append(f"the input is drawn from N(0, 1) (seed {args.seed})")
-    return [it.model for it in loaded], x, notes
+    return [it.model for it in loaded], x, labels, notes
 
 
 def _sides(args, models, options):

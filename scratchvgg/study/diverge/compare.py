@@ -259,6 +259,7 @@ def _differences(left: nn.Module, right: nn.Module) -> list[str]:
         a, b = (t.detach().cpu().numpy() for t in (tensor, other))
         gap: Gap = measure(a.astype(np.float64), a, b, "float32")
         if gap.difference:
-            lines.append(f"Its {name.replace('_', ' ')} differs: by {gap.difference:.1e} of the largest at most, in {100 * (1 - gap.equal):.2g} % of "
-                         "the numbers")
+            share = 100 * (1 - gap.equal)
+            lines.append(f"Its {name.replace('_', ' ')} differs: by {gap.difference:.1e} of the largest at most, in "
+                         f"{f'{share:.2g}' if share < 10 else f'{share:.0f}'} % of the numbers")
     return lines

@@ -13,6 +13,11 @@ SAYS = {"output": "its output", "running_mean": "its running mean", "running_var
 def words(it) -> list[str]:
     """Sentences about a :class:`~scratchvgg.study.diverge.result.Divergence`."""
     lines = []
+    weighted = [layer for layer in it.layers if "weight" in layer.own or "weight" in layer.whole]
+    other = [layer for layer in weighted if any(" differs: by " in note for note in layer.notes)]
+    if len(other) > max(2, len(weighted) // 2):
+        lines.append(f"The weights differ in {len(other)} of {len(weighted)} layers that have any: what follows compares two sets of weights, not "
+                     "two implementations.")
     for forward in (True, False) if it.backward else (True,):
         layers = [layer for layer in (it.layers if forward else it.layers[::-1]) if layer.departing(forward)]
         if layers:

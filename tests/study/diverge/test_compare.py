@@ -106,6 +106,12 @@ def test_two_filters_in_each_others_place():
     assert "Its weight differs" in found.verdict[0] and "50 % of the numbers" in found.verdict[0]
 
 
+def test_two_trainings_are_no_two_implementations():
+    a, b = (net() for _ in range(2))
+    found = compare(Side(a), Side(b), images())
+    assert found.verdict[0].startswith("The weights differ in 4 of 7 layers that have any: what follows compares two sets of weights")
+
+
 def test_a_difference_too_small_for_the_numbers_is_read_off():
     model = net()
     other = copy.deepcopy(model)
