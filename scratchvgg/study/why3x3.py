@@ -146,7 +146,7 @@ class Factorisation(Shown):
                  "sees: receptive field of an output; kept: bytes that a training step keeps for backward, input not counted"]
         if self.machine is not None:
             lines += ["times: medians, both sides in turn in one process; ±: half the distance between the quartiles; training: forward and backward",
-                      "  with all gradients, that of the input too",
+                      "  with all gradients, that of the input too; forward: inference, which keeps transformed filters from call to call",
                       "large / stack: median (quartiles) of the ratios of neighbouring times; above 1 the stack is faster. MACs say: their ratio",
                       *machine.headline(self.machine).splitlines()]
         if self.interrupted:
