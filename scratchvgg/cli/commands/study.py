@@ -9,12 +9,13 @@ from . import _study_input
 
 SUMMARY = "look into a net while it computes: every number, on one page"
 DESCRIPTION = """
-Run a net once, forward and (with --backward) back, and show everything about it: the likeliest classes, a table of the layers (shapes, arithmetic,
-memory, measured times), activations and gradients, the tape, single values worked out by hand from the engine's arrays, filters, feature maps, and
-where the net looked. The terminal shows the table; --html writes one file with all of it that opens from the disk, needs no network and
-embeds its data. Without --weights the weights are random, and the page says so.
+Run a net once, forward and (with --backward) back, and show everything about it: the likeliest classes, a table of the layers
+(shapes, arithmetic, memory, measured times), activations and gradients, the tape, single values worked out from the engine's
+arrays, filters, feature maps, and where the net looked. The terminal shows the table; --html writes one file with all of it that
+opens from the disk, needs no network and embeds its data. Without --weights the weights are random, and the page says so.
 
-Of a run folder (scratchvgg train) it shows the history first: losses, and of each layer what was recorded with train --record, with verdicts.
+Of a run folder (scratchvgg train) it shows the history first: losses, and of each layer what was recorded with train --record,
+with verdicts; then its net on the first pictures of its test set.
 
 --parts chooses among: prediction layers memory statistics tape numbers filters maps attribution field (of a run also: history).
 """
