@@ -7,6 +7,7 @@ import math
 import time
 
 from .probe import Trial
+from .registry import Skip
 
 STEPS = 10  # of a trial at most; momentum 0.9 is at two thirds of its full effect by then
 FEWEST = 3
@@ -20,11 +21,17 @@ def range_test(case) -> list[Trial]:
     """Trials at the run's rate, and at rates a factor of ten apart, as many as the time allows; by rising rate.
 
     The number of images follows from what one costs; the number of steps is what the first trial has time for.
+
+    Raises:
+        Skip: if there is no time for a single trial.
     """
     rates = _rates(case.rate)
     deadline = case.clock.share(SHARE)
     each = (deadline - time.monotonic()) / len(rates)
     count = max(8, min(IMAGES, len(case.y), int(each / (STEPS * STEP * case.cost))))
+    step = STEP * case.cost * min(count, len(case.y))
+    if FEWEST * step > deadline - time.monotonic():
+        raise Skip(f"a step takes about {step:.0f} s here: it needs more time (--seconds {10 * FEWEST * math.ceil(step):d})")
     bench, steps, found = case.bench(case.start, count), STEPS, []
     for number, rate in enumerate(rates):
         begun = time.monotonic()

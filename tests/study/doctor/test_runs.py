@@ -197,3 +197,20 @@ def test_bad_input(good, tmp_path):
         examine(tmp_path / "cut", data=data)
     with pytest.raises(sv.data.DataError, match="--root"):
         examine(path, data="cifar10", root=tmp_path / "nowhere")
+
+
+def test_a_record_tells_when_it_began(tmp_path, good):
+    data = sets()
+    path = run(tmp_path / "run", recipe(lr=1e4, warmup=0.0, record=True, model_options={"widths": [6, "M", 12, "M"], "batch_norm": False}), data)
+    found = diagnosis(path, data)
+    assert bad(found)[0] == "learning rate"
+    told = next(finding for finding in found.findings if finding.check == "record of layers")
+    lines = [json.loads(line) for line in (path / "record.jsonl").read_text().splitlines()]
+    end = [line for line in lines if line.get("end")]
+    assert told.severity == "bad" and told.numbers["first_step"] in [line["step"] for line in lines[1:]]
+    broken = next(finding for finding in found.findings if finding.check == "first NaN")
+    assert end and broken.numbers["step"] == end[0]["step"] and end[0]["end"] in broken.evidence
+    assert any(name == "record of layers" and "--record" in why for name, why in good[2].skipped)
+    healthy = run(tmp_path / "healthy", recipe(record=True), data)
+    told = next(finding for finding in diagnosis(healthy, data, only=["record of layers"]).findings)
+    assert told.severity == "good" and told.numbers["lines"] > 10

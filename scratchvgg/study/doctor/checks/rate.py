@@ -11,7 +11,7 @@ from ..registry import Skip, check
 
 SMALL_UPDATE = 1e-5  # ‖Δw‖ / ‖w‖ of a step below which nothing is learned in thousands of steps; about 1e-3 is usual
 ADAPTIVE = 0.1  # of it, for Adam, whose first step is as large as any
-USUAL, WILD = 3e-3, 0.3
+NOTHING, USUAL, WILD = 1e-7, 3e-3, 0.3  # a float32 weight does not change; is well; is thrown about
 BARELY, SLOW = 0.1, 0.3  # of what the best rate's loss fell
 STILL = 1e-4  # of the loss: a change below this is none
 HEART, FEWEST, FEW = 100, 20, 5  # steps for learning one batch by heart; that tell that it goes slowly; that tell anything
@@ -42,10 +42,10 @@ def learning_rate(case: Case):
     elif not case.learned and _too_high(own, best, trials, exploded):
         yield Finding("learning rate", "bad", f"The learning rate {rate} is too high", f"{said}{exploded}",
                       f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
+    elif not case.learned and case.blocked and own.largest > NOTHING:
+        yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
     elif not case.learned and _too_low(case, own, best, trials):
         yield Finding("learning rate", "bad", f"The learning rate {rate} is too low", said, advice, 86, numbers)
-    elif not case.learned and case.blocked:
-        yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
     elif not case.learned and best is None:
         yield _nothing_falls(case, trials, said, numbers)
     elif not case.learned and own.drop < SLOW * best.drop:
