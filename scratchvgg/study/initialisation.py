@@ -59,11 +59,11 @@ def recipe(width: float = WIDTH, config: str = "D", quick: bool = False, **chang
     entries = ["M" if kind == "pool" else f"conv{size}-{max(1, round(width * channels))}" for kind, channels, size in parse_config(config)
                if kind != "lrn"]
     size = {"train_size": 160, "test_size": 40, "epochs": 1, "batch_size": 16, "eval_batch_size": 40} if quick else {
-        "train_size": 4000, "test_size": 1000, "epochs": 6, "batch_size": 64}
+        "train_size": 4000, "test_size": 1000, "epochs": 8, "batch_size": 64}
     options = {"config": entries, "batch_norm": False, "dropout": 0.0}
     return Recipe(**{
         "name": "initialisation", "model": "cifar_vgg", "model_options": options, "record": True, "record_every": 10, "log_every": 10, "plot": False,
-        "lr": 0.02, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle", "warmup": 0.2, "eval_every": 10**6, **size,
+        "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle", "warmup": 0.2, "eval_every": 10**6, **size,
         **changes})
 
 
