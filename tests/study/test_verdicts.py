@@ -60,8 +60,8 @@ def test_dead_layers_are_told_together():
     assert not found([layer("a"), layer("b", "Linear")], "dead"), "no rectifiers, no verdict"
 
 
-@pytest.mark.parametrize("ratio, severity, word", [(0.9e-4, "warn", "too little"), (1.1e-4, "good", ""), (0.9e-2, "good", ""),
-                                                   (2e-2, "warn", "a lot"), (0.2, "bad", "far too much")])
+@pytest.mark.parametrize("ratio, severity, word", [(0.9e-4, "warn", "too little"), (1.1e-4, "good", ""), (2.9e-2, "good", ""),
+                                                   (3.1e-2, "warn", "a lot"), (0.2, "bad", "far too much")])
 def test_updates(ratio, severity, word):
     layers = healthy()
     layers[2]["update_ratio"] = ratio
