@@ -43,10 +43,12 @@ def _bad(line: dict) -> list[verdicts.Verdict]:
             if verdict.severity == "bad"]
 
 
-_WORDS = {"non_finite": "NaN or Inf", "diverged": "the loss diverged", "at_chance": "the loss stays at chance",
-          "same_output": "the same answer to all",
-          "signal": "the signal is lost or blown up", "gradient": "the gradient vanishes or explodes", "gradient_norm": "a huge gradient",
-          "dead": "dead channels", "saturated": "saturated layers", "update": "steps as large as the weights"}
+_OF_LOSS = ("diverged", "at_chance", "learning")  # metrics.jsonl has more of its steps: "course of the loss"
+_WORDS = {
+    "non_finite": "NaN or Inf", "same_output": "the same answer to all", "signal": "the signal is lost or blown up",
+    "gradient": "the gradient vanishes or explodes", "gradient_norm": "a huge gradient", "dead": "dead channels", "saturated": "saturated layers",
+    "update": "steps as large as the weights",
+}
 
 
 def _short(found) -> str:
