@@ -101,6 +101,11 @@ class History(Shown):
 
     # ---- figures ----
 
+    def _drawn(self, kind: str) -> dict[str, list[float | None]]:
+        """The series of the layers that have numbers; nothing if they are all 0."""
+        values = {name: row for name, row in self.series(kind).items() if any(v is not None for v in row)}
+        return values if any(v for row in values.values() for v in row) else {}
+
     def curves(self) -> list[dict]:
         """Charts over the steps: ``{"title", "y_label", "log", "series"}`` with series as :func:`page.svg.lines` takes them."""
         loss = [{"name": "a batch", "x": self.recorded_steps, "y": [line["loss"] for line in self.records]}]
@@ -116,12 +121,12 @@ class History(Shown):
         charts = [{"title": "Loss", "y_label": "loss", "log": largest > 20 * guess, "series": loss},
                   {"title": "Norm of the gradient of all parameters", "y_label": "norm", "log": True, "series": norm}]
         for kind, (heading, label, _, log) in SERIES.items():
-            values = self.series(kind)
+            values = self._drawn(kind)
             chosen = _spread(list(values), LINES)
             if kind == "dead_channels":  # those with the most
                 worst = sorted(values, key=lambda name: -max((v or 0 for v in values[name]), default=0))[:LINES]
                 chosen = sorted(worst, key=list(values).index)
-            if any(v is not None for name in chosen for v in values[name]):
+            if chosen:
                 charts.append({"title": heading, "y_label": label, "log": log, "kind": kind,
                                "series": [{"name": name, "x": self.recorded_steps, "y": values[name]} for name in chosen]})
         return charts
@@ -149,8 +154,7 @@ class History(Shown):
         maps = [{"title": heading, "kind": kind, "svg": layer_figures.heat_map(
                     list(values), self.recorded_steps, list(values.values()), title=f"{heading}, by layer and step", log=log,
                     limits=None if log else (0.0, 1.0))}
-                for kind, (heading, _, _, log) in SERIES.items() for values in [self.series(kind)]
-                if any(v is not None for row in values.values() for v in row)]
+                for kind, (heading, _, _, log) in SERIES.items() if (values := self._drawn(kind))]
         return render("sections/history.html", it=self, charts=self.curves(), maps=maps, rows=self.rows(), histograms=self.histograms(),
                       columns=layer_figures.columns)
 

@@ -49,9 +49,9 @@ largest: Glorot and Bengio, 2010, section 3, see layers stop to learn there."""
 
 UPDATE_LOW, UPDATE_HIGH, UPDATE_FATAL = 1e-4, 3e-2, 1e-1
 """‖Δw‖ / ‖w‖ of a step, the median of a training. cs231n, "Ratio of weights:updates": about 10⁻³, much more is too fast, much less too slow. A
-tenth of that is called too little here, and thirty times too much: the recipe ``small``, which learns fast and well with batch norm, has 10 to 25
-times (measured on CIFAR-10). Weight decay λ alone makes λ · lr / (1 − momentum), 5 · 10⁻⁵ with the usual 5 · 10⁻⁴, 0.01 and 0.9: a net that gets no gradient
-stands there. With 10⁻¹ ten steps can undo all that the weights have learned."""
+tenth of that is called too little here, and thirty times too much: the recipe ``small``, which learns fast and well with batch norm, has 10 to
+25 times (measured on CIFAR-10). Weight decay λ alone makes λ · lr / (1 − momentum), 5 · 10⁻⁵ with the usual 5 · 10⁻⁴, 0.01 and 0.9: a net that
+gets no gradient stands there. With 10⁻¹ ten steps can undo all that the weights have learned."""
 
 CHANCE = 0.02
 """Relative distance of the loss from ln(classes) within which a net only guesses: all classes equally likely gives exactly ln(classes), 2.303 for
