@@ -46,9 +46,14 @@ class Step:
     passes: frozenset = frozenset()
 
 
-def of_step(model: Module, x: Tensor, target: Tensor) -> Step:
-    """Run forward, cross entropy and backward of ``model`` on a batch once, and watch the memory. The model is left as it was."""
+def of_step(model: Module, x: Tensor, target: Tensor, like: int | None = None) -> Step:
+    """Run forward, cross entropy and backward of ``model`` on a batch once, and watch the memory. The model is left as it was.
+
+    Args:
+        like: convolutions are done by the algorithms that a batch of so many images would take, whose temporaries are those of that batch.
+    """
     meter, passes = (_Pool if x.device.type == "cuda" else _Arrays)(x.backend), []
+    choosing = [False]
     known = [t.array for t in (x, target, *model.parameters(), *model.buffers())]
     stage = ["forward"]
 
@@ -61,8 +66,17 @@ def of_step(model: Module, x: Tensor, target: Tensor) -> Step:
         return proceed(grads)
 
     def choice(problem, dtype, which, chosen):
+        if choosing[0]:
+            return chosen
         passes.append((problem, dtype, which))
-        return chosen
+        choosing[0] = True
+        try:
+            usual = conv.choose(problem, dtype, None, which, kernels=x.backend.runs_kernels)
+            if like is None or chosen is not usual:  # the layer asked for one by name
+                return chosen
+            return conv.choose(replace(problem, N=problem.N // len(x) * like), dtype, None, which, kernels=x.backend.runs_kernels)
+        finally:
+            choosing[0] = False
 
     with _restored(model), meter, intercept(forward), intercept_backward(backward), conv.intercept_choices(choice):
         loss = F.cross_entropy(model(x), target)

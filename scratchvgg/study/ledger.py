@@ -196,7 +196,8 @@ def profile(model, size, *, dtype: str = "float32", device: str = "cpu", recompu
         dtype, device: of everything; a net is taken as it is.
         recompute: with :func:`~scratchvgg.models.recomputing.recompute_stages`.
         name: to show.
-        at: the batch that is asked for: the larger step has no more images. By default as many as are little work.
+        at: the batch that is asked for: convolutions are done by the algorithms that it would take (default: those of :data:`USUAL` images),
+            and the larger step has no more images.
 
     Raises:
         StudyError: for an unknown element type, a net without stages to compute again, or one that does not do the same for one image and two.
@@ -210,11 +211,11 @@ def profile(model, size, *, dtype: str = "float32", device: str = "cpu", recompu
         home, kind = (parameters[0].device, parameters[0].dtype) if parameters else (Device(device), as_dtype(dtype))
         first = 1
         try:
-            cold = _step(net, 1, image, home, kind)
+            cold = _step(net, 1, image, home, kind, at or USUAL)
         except ValueError:  # batch norm in training refuses a single number per channel: one image, a 1×1 map
-            first, cold = 2, _step(net, 2, image, home, kind)
+            first, cold = 2, _step(net, 2, image, home, kind, at or USUAL)
         batches = first, _affordable(cold, first, at)
-        large, small = (_step(net, n, image, home, kind) for n in batches[::-1])  # the cold one has filled caches that stay
+        large, small = (_step(net, n, image, home, kind, at or USUAL) for n in batches[::-1])  # the cold one has filled caches that stay
     steps = small, large
     if steps[0].labels != steps[1].labels:
         raise StudyError("the net does other operations for one image than for two: its memory cannot be predicted from small steps")
@@ -230,6 +231,7 @@ def _affordable(step, count, wanted):
     return max(2 * count, min(MOST, wanted or MOST, int(count * min(WORK / max(1, macs), MEMORY / max(1, step.kept)))))
 
 
+USUAL = 32
 WORK, MEMORY, MOST = 3e10, 1 << 29, 64
 """Of the larger step: multiply–accumulates forward, bytes kept, images; up to so much."""
 
@@ -271,6 +273,6 @@ def _ready(model, dtype, device, recompute) -> Iterator[nn.Module]:
             recompute_stages(net, on=False)
 
 
-def _step(net, count, image, device, dtype):
+def _step(net, count, image, device, dtype, like):
     x = ops.zeros(count, *image, dtype=dtype, device=device)
-    return of_step(net, x, ops.zeros(count, dtype="int64", device=device))
+    return of_step(net, x, ops.zeros(count, dtype="int64", device=device), like)

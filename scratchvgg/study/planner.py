@@ -56,7 +56,12 @@ class Plan(Shown):
         if not plain and not again:
             return f"does not fit in {words}: one image takes {mib(min(p[0] for p in (self._single(w) for w in (self.plain, self.recomputed)) if p))}"
         text = f"fits in {words} at batch {plain}" if plain else f"does not fit in {words} as usual"
-        return text if again is None else f"{text}, or with recomputation at {again}" if again else f"{text}; recomputation does not help here"
+        if again is None:
+            return text
+        if again > plain:
+            return f"{text}, or with recomputation at {again}"
+        moment = self.recomputed.ledger(max(1, again), self.optimizer).moment
+        return f"{text}, with recomputation at {again}: it brings nothing here, the peak lies within one stage (during {moment})"
 
     def _single(self, which):
         return None if which is None else (which.ledger(1, self.optimizer).peak,)

@@ -50,3 +50,14 @@ def test_the_stages():
 def test_other_nets_are_refused(net):
     with pytest.raises(ValueError, match="expected a net with `features`"):
         recompute_stages(net)
+
+
+def test_it_can_be_traced():
+    """The study's recorder stands beside a checkpoint: nothing of a stage is kept, and all layers are named."""
+    from scratchvgg.study.trace import trace
+
+    x, target = sv.randn(4, 3, 16, 16), sv.tensor([0, 1, 2, 0])
+    plain, again = (trace(net, x, target, backward=True) for net in (build(), recompute_stages(build())))
+    assert [c.layer for c in plain.calls] == [c.layer for c in again.calls] and plain.leaf_gradients == again.leaf_gradients
+    kept = {c.layer: c.kept_bytes for c in again.calls}
+    assert kept["features.0"] == kept["features.2"] == 0 < sum(kept.values()) < sum(c.kept_bytes for c in plain.calls)
