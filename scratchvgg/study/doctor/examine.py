@@ -88,7 +88,8 @@ def _facts(case: Case) -> list[tuple[str, str]]:
     if case.run is not None:
         run, record = case.run, case.run.record
         recipe = run.recipe
-        facts.append(("trained", f"{recipe.model} on {recipe.data}, {record.last_step} steps, {len(record.epochs)} of {record.planned} epochs"
+        steps = max(record.last_step, run.steps)
+        facts.append(("trained", f"{recipe.model} on {recipe.data}, {steps} steps, {len(record.epochs)} of {record.planned} epochs"
                       f"{', still running' if record.running else ''}"))
         losses = [loss for _, loss in record.losses]
         if losses:

@@ -35,8 +35,8 @@ class Record:
 
     @property
     def last_step(self) -> int:
-        """Number of the last step that was written down."""
-        return max((line["step"] for line in (*self.steps, *self.epochs)), default=0)
+        """Number of the last step that was written down, in one file or the other."""
+        return max((*(line["step"] for line in (*self.steps, *self.epochs)), self.end["step"] if self.end else 0))
 
     @property
     def losses(self) -> list[tuple[int, float]]:

@@ -75,6 +75,12 @@ def gradients(case: Case):
     numbers = {"first": first, "last": last, "ratio": ratio, "layers": dict(rows)}
     said = f"the 2-norm at {first} is {ratio:.2g} of that at {last} ({at_first:.2g} beside {at_last:.2g})"
     severity = "warn" if case.learned else "bad"
+    if math.isnan(ratio):
+        if not math.isfinite(now.loss):
+            raise Skip("the loss is not finite")
+        yield Finding("gradients", severity, "No gradient comes back", f"It is 0 at the output of {last} already, with a loss of {now.loss:.3g}.",
+                      "a saturated or detached output; begin again with a smaller learning rate", 78, numbers)
+        return
     if ratio < signal.VANISHED:
         yield Finding("gradients", severity, "The gradient vanishes on its way to the first layers", f"{said[0].upper()}{said[1:]}.",
                       f"{'' if case.norms else 'batch norm; '}{_KAIMING}", 78, numbers)

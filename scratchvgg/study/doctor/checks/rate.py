@@ -40,7 +40,7 @@ def learning_rate(case: Case):
     elif case.learned and own.diverged:
         yield Finding("learning rate", "info", f"The learning rate {rate} needs its warm-up", said, "", 15, numbers)
     elif not case.learned and _too_high(own, best, trials, exploded):
-        yield Finding("learning rate", "bad", f"The learning rate {rate} is too high", f"{said}{exploded}",
+        yield Finding("learning rate", "bad", _title_too_high(case, rate), f"{said}{exploded}",
                       f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
     elif not case.learned and case.blocked and own.largest > NOTHING:
         yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
@@ -62,6 +62,11 @@ def _advised(trials, own: float | None) -> float | None:
         return found.rate
     steady = [trial for trial in trials if not trial.diverged and trial.ratio > 0 and trial.rate != own]
     return min(steady, key=lambda trial: abs(math.log(trial.ratio / USUAL))).rate if steady else None
+
+
+def _title_too_high(case: Case, rate: str) -> str:
+    peak = case.rate if case.run is None else case.run.recipe.lr
+    return f"The learning rate {peak:.3g} is too high{f', at {rate} in the warm-up already' if case.rate < 0.9 * peak else ''}"
 
 
 def _too_high(own, best, trials, exploded: str) -> bool:
