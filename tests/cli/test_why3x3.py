@@ -4,9 +4,19 @@ import json
 
 import pytest
 
+from scratchvgg.bench import machine, timing
 from scratchvgg.cli import main
 
 TRAIN = ["why3x3", "--experiment", "--epochs", "1", "--widths", "2", "3", "--train-size", "200", "--test-size", "20"]
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch):
+    """Short samples, and small products to find out the machine's rates."""
+    monkeypatch.setattr(timing, "SAMPLE", 1e-4)
+    monkeypatch.setattr(timing, "SETTLE", 0.0)
+    monkeypatch.setattr(machine.gemm_peak, "__defaults__", ("float32", (64,), 1))
+    monkeypatch.setattr(machine.copy_rate, "__defaults__", (1 << 16, 1))
 
 
 def test_the_table(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 import scratchvgg as sv
 from scratchvgg import conv
+from scratchvgg.bench import machine, timing
 from scratchvgg.models.vgg import parse_config
 from scratchvgg.study import why3x3
 from scratchvgg.study import why3x3_experiment as trained
@@ -18,6 +19,15 @@ from scratchvgg.train import RecipeError, build
 from scratchvgg.train.loop import Trainer
 
 from .html_check import check
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch):
+    """Short samples, and small products to find out the machine's rates."""
+    monkeypatch.setattr(timing, "SAMPLE", 1e-4)
+    monkeypatch.setattr(timing, "SETTLE", 0.0)
+    monkeypatch.setattr(machine.gemm_peak, "__defaults__", ("float32", (64,), 1))
+    monkeypatch.setattr(machine.copy_rate, "__defaults__", (1 << 16, 1))
 
 
 @pytest.mark.parametrize("channels, size, batch", [(1, 5, 1), (3, 8, 2), (8, 6, 1)])
