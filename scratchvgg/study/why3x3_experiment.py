@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ class Experiment(Shown):
     def to_dict(self) -> dict:
         arms = [{"name": a.name, "parameters": a.parameters, "macs": a.macs, "errors": a.errors, "mean": a.mean, "spread": a.spread,
                  "losses": a.losses, "seconds": a.seconds} for a in self.arms]
-        return {"kind": "why3x3", "arms": arms, "differences": self.differences, "verdict": self.verdict, "images": self.images,
+        return {"kind": "why3x3", "arms": arms, "differences": self.differences, "verdict": self.verdict, "about": self.about(), "images": self.images,
                 "recipe": self.recipe, "paper": PAPER, "machine": self.machine}
 
     def rows(self) -> list[list[str]]:
@@ -145,10 +146,12 @@ class Experiment(Shown):
         some = "all" if r["train_size"] is None else f"{r['train_size']:,}"
         return (f"{r['data']}, {some} training and {self.images:,} test images, {r['epochs']} epochs of batches of {r['batch_size']}, "
                 f"peak rate {r['lr']:g}, widths {' '.join(map(str, r['widths']))}, {'with' if r['batch_norm'] else 'without'} batch norm, "
-                f"{n} {'seed' if n == 1 else 'seeds'}, float32")
+                f"{n} {'seed' if n == 1 else 'seeds'}, float32; the pairs take {self.arms[0].macs / self.arms[1].macs:.2f} times the MACs of the 5×5 "
+                "net, for a stage's first convolution widens")
 
     def __str__(self):
-        return "\n".join([table(self.rows(), list(self.HEADERS)), "", f"{self.about()}", f"top-1 error after the last epoch: {self.verdict}", PAPER])
+        told = [self.about(), f"top-1 error after the last epoch: {self.verdict}", PAPER]
+        return "\n".join([table(self.rows(), list(self.HEADERS)), "", *(textwrap.fill(line, 150, subsequent_indent="  ") for line in told)])
 
     def to_html(self):
         from . import page
