@@ -129,8 +129,8 @@ class Experiment(Shown):
     def to_dict(self) -> dict:
         arms = [{"name": a.name, "parameters": a.parameters, "macs": a.macs, "errors": a.errors, "mean": a.mean, "spread": a.spread,
                  "losses": a.losses, "seconds": a.seconds} for a in self.arms]
-        return {"kind": "why3x3", "arms": arms, "differences": self.differences, "verdict": self.verdict, "about": self.about(), "images": self.images,
-                "recipe": self.recipe, "paper": PAPER, "machine": self.machine}
+        return {"kind": "why3x3", "arms": arms, "differences": self.differences, "verdict": self.verdict, "about": self.about(),
+                "images": self.images, "recipe": self.recipe, "paper": PAPER, "machine": self.machine}
 
     def rows(self) -> list[list[str]]:
         """A line for each arm: net, parameters, MACs, error (mean, spread, each seed), loss, time."""
