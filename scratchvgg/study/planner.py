@@ -34,7 +34,7 @@ class Plan(Shown):
     @property
     def note(self) -> str:
         """What the verdict allows for."""
-        return f"a budget is enough for the predicted peak and {100 * RESERVE:.4g} % more, which the allocator may waste"
+        return f"the budget holds the peak with the largest gaps that are likely, and {100 * RESERVE:.4g} % for what nobody counts"
 
     def peaks(self, which: Profile | None) -> list[int] | None:
         """Peak of each batch, in bytes."""

@@ -57,7 +57,7 @@ def test_the_peak_of_another_batch(profiles, recompute, optimizer, monkeypatch):
     predicted = profiles[recompute].ledger(30, optimizer)
     assert profiles[recompute].batches == (1, 12)
     assert predicted.peak == pytest.approx(real_peak(monkeypatch, 30, recompute, optimizer), rel=0.12)
-    assert sum(predicted.parts.values()) == predicted.peak == max(predicted.curve)
+    assert sum(predicted.parts.values()) == predicted.peak == max(predicted.curve) + predicted.parts["gaps"]
 
 
 def test_parts(profiles):
@@ -111,10 +111,10 @@ def test_refusals():
 
 
 def test_plan(profiles):
-    budget = -(-profiles[False].ledger(20).peak * 9 // 8)
+    budget = -(-profiles[False].ledger(20).most * 103 // 100)
     result = plan(build, SIZE, budget=budget, plain=profiles[False], batches=(1, 20))
     again = result.recomputed.ledger
-    assert result.largest[0] == 20 and again(result.largest[1]).peak * 9 / 8 <= budget < again(result.largest[1] + 1).peak * 9 / 8
+    assert result.largest[0] == 20 and again(result.largest[1]).most * 1.03 <= budget < again(result.largest[1] + 1).most * 1.03
     assert result.largest[1] > 20 and f"at batch 20, or with recomputation at {result.largest[1]}" in result.verdict
     assert result.to_dict()["peaks"] == [profiles[False].ledger(n).peak for n in (1, 20)]
     small = plan(build, SIZE, budget="1KiB", plain=profiles[False])
@@ -135,7 +135,8 @@ def test_faces(profiles):
     ledger = profiles[True].ledger(8)
     assert "stages computed again" in str(ledger) and max(map(len, str(ledger).splitlines())) <= 150
     values = json.loads(json.dumps(plain(ledger.to_dict())))
-    assert values["predicted_peak"] == ledger.peak == max(m["bytes"] for m in values["moments"]) and values["error"] is None
+    assert values["predicted_peak"] == ledger.peak == max(m["bytes"] for m in values["moments"]) + ledger.parts["gaps"]
+    assert values["error"] is None and values["at_most"] == ledger.peak + ledger.parts["gaps"]
     pytest.importorskip("jinja2")
     html = str(ledger.to_html())
     assert "<svg" in html and "predicted peak" in html and "style=" not in html
@@ -160,5 +161,5 @@ def test_measured_in_a_process_of_its_own():
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("name, batch, size", [("vgg11", 4, 224), ("cifar_vgg", 128, 32), ("vgg16_bn", 4, 160)])
 def test_predicted_against_measured(name, batch, size, recompute):
-    predicted = predict(name, batch, size, recompute=recompute).peak
-    assert predicted == pytest.approx(peak_memory.measure(name, batch, size, recompute=recompute)["peak"], rel=0.15)
+    predicted, found = predict(name, batch, size, recompute=recompute), peak_memory.measure(name, batch, size, recompute=recompute)
+    assert predicted.peak == pytest.approx(found["peak"], rel=0.12) and found["peak"] < 1.03 * predicted.most
