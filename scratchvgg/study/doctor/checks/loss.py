@@ -78,6 +78,10 @@ def fit(case: Case):
                       f"{len(record.epochs)} epochs, {record.last_step} steps; the test accuracy is {100 * test:.1f} %, chance "
                       f"{100 / case.classes:.3g} %.",
                       f"train longer (--epochs {2 * record.planned}) or with more images; if that does not help, a larger net", 28, numbers)
+    elif record.finished and not case.fits and record.last_step < LONG:
+        yield Finding("over- and underfitting", "info", f"It has hardly begun: {record.last_step} steps",
+                      f"{len(record.epochs)} epochs of {record.last_step // max(1, len(record.epochs))} steps.", "more images, smaller batches, or "
+                      f"more epochs: --epochs {math.ceil(LONG * record.planned / record.last_step)}", 27, numbers)
     tested = [line["test_accuracy"] for line in record.epochs if line.get("test_accuracy") is not None]
     if case.learned and len(tested) >= 3 and tested[-1] == max(tested) and tested[-1] - tested[-3] > 0.01:
         yield Finding("over- and underfitting", "info", "It was still improving at the end",

@@ -15,6 +15,7 @@ NOTHING, USUAL, WILD = 1e-7, 3e-3, 0.3  # a float32 weight does not change; is w
 BARELY, SLOW = 0.1, 0.3  # of what the best rate's loss fell
 STILL = 1e-4  # of the loss: a change below this is none
 HEART, FEWEST, FEW = 100, 20, 5  # steps for learning one batch by heart; that tell that it goes slowly; that tell anything
+_BIAS = " Where it falls, the last bias learns how often each class occurs in the batch; the image has no part in that."
 
 
 @check("learning rate", order=60)
@@ -43,7 +44,8 @@ def learning_rate(case: Case):
         yield Finding("learning rate", "bad", _title_too_high(case, rate), f"{said}{exploded}",
                       f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
     elif not case.learned and case.blocked and own.largest > NOTHING:
-        yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
+        yield Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", f"{said}{_BIAS}", "", 14,
+                      numbers)
     elif not case.learned and _too_low(case, own, best, trials):
         yield Finding("learning rate", "bad", f"The learning rate {rate} is too low", said, advice, 86, numbers)
     elif not case.learned and best is None:
@@ -87,7 +89,8 @@ def _too_low(case: Case, own, best, trials) -> bool:
 
 def _without_own(case: Case, trials, said, numbers) -> Finding:
     if case.blocked and not case.fits:
-        return Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", said, "", 14, numbers)
+        return Finding("learning rate", "info", "No learning rate helps before the signal passes through the net", f"{said}.{_BIAS}", "",
+                       14, numbers)
     if rates.best(trials) is None and not case.fits:
         return _nothing_falls(case, trials, said, numbers)
     best = rates.best(trials)
