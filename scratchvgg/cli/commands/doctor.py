@@ -8,9 +8,10 @@ from ..errors import CommandError
 
 SUMMARY = "why a net does not learn: the likeliest cause, its evidence, what to try"
 DESCRIPTION = """
-Examine a run, or a net: the course of the loss, the images and labels, every layer's signal and gradient on one batch, batch norm and dropout, and
-what a few learning rates do to a copy of the weights. Findings come with their numbers and with what to try, the likeliest cause first. Nothing is
-changed. A net that no run is of is examined with pictures of the built-in set; in Python, sv.study.doctor.examine(model, x, y) takes your own batch.
+Examine a run, or a net: the course of the loss, the images and labels, every layer's signal and gradient on one batch, batch
+norm and dropout, and what a few learning rates do to a copy of the weights. Findings come with their numbers and with what to
+try, the likeliest cause first. Nothing is changed. A net without a run is examined with pictures of the built-in set; in Python,
+scratchvgg.study.doctor.examine(model, x, y) takes your own batch.
 Exit status: 0 if nothing is bad, 1 if something is, 2 for bad input.
 """
 EXAMPLES = """
