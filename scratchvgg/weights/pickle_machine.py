@@ -208,6 +208,12 @@ def _proto(m: PickleMachine) -> None:
         raise Malformed(f"its pickle protocol is {version}; protocols up to 5 are read")
 
 
+def _frame(m: PickleMachine) -> None:
+    count = m.number(_U8)
+    if m.position + count > len(m.content):
+        raise Malformed(f"it is not a readable pickle: it is cut short, {count:,} bytes should follow")
+
+
 def _long(size: struct.Struct) -> Callable:
     def push(m: PickleMachine) -> None:
         count = m.number(size)
@@ -358,7 +364,7 @@ _OPERATIONS: dict[int, Callable[[PickleMachine], None]] = {ord(code): operation 
     # what is outside the pickle
     "c": lambda m: m.mention(m.line().decode(), m.line().decode()), "\x93": _stack_global, "R": _reduce, "b": _build, "Q": _persistent,
     # its frame
-    "\x80": _proto, "\x95": lambda m: m.take(8),
+    "\x80": _proto, "\x95": _frame,
 }.items()}
 
 

@@ -235,6 +235,7 @@ HOSTILE_PICKLES = {
     "many digits": (b"\x80\x02I" + b"9" * 1_000_000 + b"\n.", "line is too long"),
     "huge string": (b"\x80\x02T\xff\xff\xff\x7fabc.", "cut short"),
     "huge bytes": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"abc.", "cut short"),
+    "frame": (b"\x80\x04\x95" + b"\xff" * 8 + b"N.", "should follow"),
     "no pairs": (b"\x80\x02}(N" + b"u.", "readable pickle"),
     "list of nothing": (b"\x80\x02l.", "never began"),
     "append to a dict": (b"\x80\x02}Na.", "dict as a list"),
