@@ -104,12 +104,13 @@ def _uneven(it) -> list[str]:
         for name, own in layer.own.items():
             errors = own.gap.error_a, own.gap.error_b
             floor = max(min(errors), unit_roundoff(it.dtypes[0]))
-            if not own.departs and max(errors) > UNEVEN * floor:
+            if not own.departs and name != "bias" and max(errors) > UNEVEN * floor:  # one side may add biases' gradients up in float64
                 found.append((max(errors) / floor, layer, name, "AB"[errors[1] > errors[0]], max(errors)))
     if not found:
         return []
     times, layer, name, side, error = max(found, key=lambda item: item[0])
-    return [f"Worth a look: {side} stays within its bound, but in {len({f[1].name for f in found})} layers one side errs more than {UNEVEN} times as "
+    count = len({layer.name for _, layer, *_ in found})
+    return [f"Worth a look: {side} stays within its bound, but in {count} layer{'s' * (count > 1)} one side errs more than {UNEVEN} times as "
             f"much as the other; most in {layer.name}: {SAYS.get(name, name)} by {error:.1e}, {times:.0f} times."]
 
 
