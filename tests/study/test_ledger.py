@@ -111,10 +111,10 @@ def test_refusals():
 
 
 def test_plan(profiles):
-    budget = -(-profiles[False].ledger(20).most * 103 // 100)
+    budget = -(-profiles[False].ledger(20).most * 11 // 10)
     result = plan(build, SIZE, budget=budget, plain=profiles[False], batches=(1, 20))
     again = result.recomputed.ledger
-    assert result.largest[0] == 20 and again(result.largest[1]).most * 1.03 <= budget < again(result.largest[1] + 1).most * 1.03
+    assert result.largest[0] == 20 and again(result.largest[1]).most * 1.1 <= budget < again(result.largest[1] + 1).most * 1.1
     assert result.largest[1] > 20 and f"at batch 20, or with recomputation at {result.largest[1]}" in result.verdict
     assert result.to_dict()["peaks"] == [profiles[False].ledger(n).peak for n in (1, 20)]
     small = plan(build, SIZE, budget="1KiB", plain=profiles[False])
@@ -162,4 +162,4 @@ def test_measured_in_a_process_of_its_own():
 @pytest.mark.parametrize("name, batch, size", [("vgg11", 4, 224), ("cifar_vgg", 128, 32), ("vgg16_bn", 4, 160)])
 def test_predicted_against_measured(name, batch, size, recompute):
     predicted, found = predict(name, batch, size, recompute=recompute), peak_memory.measure(name, batch, size, recompute=recompute)
-    assert predicted.peak == pytest.approx(found["peak"], rel=0.12) and found["peak"] < 1.03 * predicted.most
+    assert predicted.peak == pytest.approx(found["peak"], rel=0.12) and found["peak"] < 1.1 * predicted.most
