@@ -131,16 +131,19 @@ def _prediction(inspection, detail):
     return Prediction(inspection, PICTURES[detail])
 
 
-@part("layers", "Layers", "Each layer's shape, arithmetic, memory and time. Click a heading to sort.")
+@part("layers", "Layers", "Each layer's shape, arithmetic, memory and time. Where scripts run, a heading sorts.")
 def _layers(inspection, detail):
     return inspection.table
 
 
 @part("memory", "Memory", "What a training step of this net needs, and what would make it fit.")
 def _memory(inspection, detail):
-    from . import ledger
+    from . import ledger, planner
 
-    return ledger.predict(inspection.model, inspection.x.shape[0], tuple(inspection.x.shape[-2:]))
+    batch, image = inspection.x.shape[0], tuple(inspection.x.shape[1:])
+    profile = ledger.profile(inspection.model, image, name=inspection.name, device=str(inspection.x.device), at=batch)
+    plan = planner.plan(inspection.model, image, device=str(inspection.x.device), plain=profile, progress=inspection.progress)
+    return Several([("A step of this batch", profile.ledger(batch)), ("Other batches", plan)], folded=False)
 
 
 @part("statistics", "Activations and gradients", "What each layer puts out, and what comes back to it.")

@@ -54,4 +54,9 @@ def percent(value, digits: int = 1) -> str:
     return MISSING if value is None else f"{100 * value:.{digits}f} %"
 
 
-FILTERS = {"bytes": size, "count": count, "number": number, "shape": shape, "ms": ms, "percent": percent}
+def multiply(value, factor):
+    """A number in another unit; None stays None."""
+    return None if value is None else value * factor
+
+
+FILTERS = {"bytes": size, "multiply": multiply, "count": count, "number": number, "shape": shape, "ms": ms, "percent": percent}
