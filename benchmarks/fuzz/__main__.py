@@ -43,6 +43,7 @@ def main(arguments=None) -> int:
     from scratchvgg.bench.machine import commit
     from scratchvgg.bench.results import write_json
 
+    begun = commit()  # of the code that is imported now
     report = json.loads(options.json.read_text()) if options.json.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for form in options.formats:
@@ -51,7 +52,7 @@ def main(arguments=None) -> int:
             done = sum(judge.counts.values())
             report[form] = {
                 "files": done, **judge.counts, "slowest_seconds": judge.slowest, "largest_bytes": judge.largest, "seed": options.seed,
-                "commit": commit(), "python": platform.python_version(), "versions": {name: version(name) for name in READERS[form]}}
+                "commit": begun, "python": platform.python_version(), "versions": {name: version(name) for name in READERS[form]}}
             write_json(options.json, report)
             print(f"{form:13} {done:,} files: {judge.counts['refused']:,} refused, {judge.counts['same']:,} loaded unchanged, "
                   f"{judge.counts['other']:,} loaded as the reference reads them; at most {1e3 * judge.slowest:.0f} ms and "
