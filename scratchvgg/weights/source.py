@@ -77,13 +77,14 @@ class Source:
         return window(flat, 0, shape, strides)
 
     def crc32(self, start: int, count: int) -> int:
-        """The CRC-32 of ``count`` bytes from ``start``; a mapped file is not copied for it.
+        """The CRC-32 of ``count`` bytes from ``start``, a piece at a time. A mapped file is read for it all the same: pages of the mapping that were
+        touched would count as this process's memory, and a damaged file is to be refused in little.
 
         Raises:
             Malformed: if they are not all in the file.
         """
         self._check(start, count)
-        if self._mapped is not None:
+        if self._mapped is not None and self._descriptor is None:
             return zlib.crc32(self._mapped[start : start + count])
         crc, piece = 0, np.empty(min(count, _PIECE), np.uint8)
         for place in range(start, start + count, _PIECE):

@@ -53,6 +53,39 @@ def test_arrays_outlive_the_file_and_never_write_to_it(path, mmap):
         assert source.bytes(64, 100) == (bytes(100) if mmap else CONTENT[64:164])
 
 
+@pytest.mark.skipif(not hasattr(os, "preadv") or not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+@MAPPED
+def test_checksums_of_a_large_file_take_little_memory(tmp_path, mmap):
+    from benchmarks.memory import status
+
+    path = tmp_path / "large"
+    with open(path, "wb") as file:
+        file.truncate(1 << 28)
+    with open_source(path, mmap) as source:
+        source.crc32(0, 1 << 20)
+        with open("/proc/self/clear_refs", "w") as peak:
+            peak.write("5")
+        before = status("VmRSS")
+        found = source.crc32(0, 1 << 28)
+        assert status("VmHWM") - before < 32 << 20
+    assert found == zlib.crc32(bytes(1 << 28))
+
+
+def test_a_large_file_is_read_by_several_threads(tmp_path):
+    content = np.random.default_rng(0).integers(0, 256, (40 << 20) + 3, np.uint8).tobytes()
+    (tmp_path / "large").write_bytes(content)
+    for mmap in (True, False):
+        with open_source(tmp_path / "large", mmap) as source:
+            array = source.array(1, np.float32, (10 << 20,))  # at an odd address: read
+            assert array.tobytes() == content[1 : 1 + (40 << 20)] and array.flags.aligned and array.flags.writeable
+            assert source.crc32(3, len(content) - 3) == zlib.crc32(content[3:])
+    (tmp_path / "large").write_bytes(content[:-1])
+    with open_source(tmp_path / "large", False) as source:
+        os.truncate(tmp_path / "large", 1 << 20)
+        with pytest.raises(Malformed, match="became shorter"):
+            source.array(0, np.uint8, (40 << 20,))
+
+
 def test_a_file_is_mapped_and_not_copied(tmp_path):
     path = tmp_path / "large"
     with open(path, "wb") as file:
