@@ -32,6 +32,9 @@ class Version:
         self.value = self.rewritten = 0
 
 
+_OWN = frozenset({"backend", "xp", "needs_input_grad", "writes", "constant_outputs", "kept", "versions", "operation"})  # attributes of every Context
+
+
 class Context:
     """What an operation's forward leaves for its backward, and what it may ask about the call.
 
@@ -55,6 +58,10 @@ class Context:
         """Keep arrays (or numbers, or None) for backward under names. Inputs and outputs are watched: writing into one before
         backward is an error."""
         self.kept.update(arrays)
+
+    def arrays(self):
+        """(name, array) of all that is kept: what was saved, and what the operation set as attributes; those in lists as ``name[i]``."""
+        return _arrays_in({**self.kept, **{name: value for name, value in vars(self).items() if name not in _OWN}})
 
     @property
     def saved(self):
@@ -84,6 +91,14 @@ class Context:
             if hasattr(array, "shape") and self.xp.may_share_memory(array, memory):
                 self.kept[name] = array.copy("K")
                 self.versions.pop(name, None)
+
+
+def _arrays_in(values: dict):
+    for name, value in values.items():
+        if isinstance(value, (list, tuple)):
+            yield from _arrays_in({f"{name}[{i}]": item for i, item in enumerate(value)})
+        elif hasattr(value, "nbytes") and hasattr(value, "shape") and value.ndim:
+            yield name, value
 
 
 class Node:

@@ -21,7 +21,7 @@ from ..array.dtypes import as_dtype
 from ..autograd import Tensor, intercept, intercept_backward
 from ..nn import Module
 from ..nn import functional as F
-from .trace import _CONTEXT, _arrays_in, _restored
+from .trace import restored
 
 FULL = 128
 """Images with which the tiles of a convolution are as large as they get."""
@@ -78,7 +78,7 @@ def of_step(model: Module, x: Tensor, target: Tensor, like: int | None = None) -
         finally:
             choosing[0] = False
 
-    with _restored(model), meter, intercept(forward), intercept_backward(backward), conv.intercept_choices(choice):
+    with restored(model), meter, intercept(forward), intercept_backward(backward), conv.intercept_choices(choice):
         loss = F.cross_entropy(model(x), target)
         kept = kept_bytes(loss, known)
         stage[0] = "recompute"
@@ -112,8 +112,7 @@ def kept_bytes(root: Tensor, known=()) -> int:
 
 def _held(node):
     if node.ctx is not None:
-        own = {name: value for name, value in vars(node.ctx).items() if name not in _CONTEXT}
-        yield from (array for _, array in _arrays_in({**node.ctx.kept, **own}))
+        yield from (array for _, array in node.ctx.arrays())
     elif node.away is not None and node.away.call is not None:
         yield from (tensor.array for tensor in node.away.call[1] if isinstance(tensor, Tensor))
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..autograd import Tensor, no_grad
 from ..nn import Module
 from ..nn import functional as F
-from .trace import Trace, _restored, _top, trace
+from .trace import Trace, restored, top, trace
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def _whole(model, x, target, backward, repeats, loss):
 
     def step():
         output = model(x)
-        (_top(output) if target is None else loss(output, target)).backward()
+        (top(output) if target is None else loss(output, target)).backward()
         for parameter in model.parameters():
             parameter.grad = None
 
-    with _restored(model):
+    with restored(model):
         spreads = [_timed(infer, x.backend, repeats), _timed(step, x.backend, repeats) if backward else None]
     return spreads
 

@@ -151,7 +151,7 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
     """
     recorder = _Recorder(model, {"input": x} | ({} if target is None else {"target": target}), arrays)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_restored(model, x))
+        stack.enter_context(restored(model, x))
         stack.enter_context(enable_grad() if backward or record else no_grad())
         stack.enter_context(_hooked(model, recorder))
         if arrays:
@@ -160,20 +160,20 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
         with intercept(recorder.forward), conv.intercept_choices(recorder.choice):
             output = model(x)
             value = loss(output, target) if target is not None else None
-            root = value if value is not None else (_top(output) if backward else None)
+            root = value if value is not None else (top(output) if backward else None)
         if backward:
             with intercept_backward(recorder.backward), conv.intercept_choices(recorder.choice):
                 root.backward()
     return Trace(model, recorder.calls, recorder.modules, output, value, recorder.leaf_norms)
 
 
-def _top(output: Tensor) -> Tensor:
+def top(output: Tensor) -> Tensor:
     """The sum over the batch of each row's largest logit: what "the gradient of the prediction" means without a target."""
     return output.flatten(1).max(1)[0].sum()
 
 
 @contextlib.contextmanager
-def _restored(model: Module, *inputs: Tensor) -> Iterator[None]:
+def restored(model: Module, *inputs: Tensor) -> Iterator[None]:
     """Gradients of parameters and inputs, buffers and the default generator are afterwards as they were."""
     gradients, state = [(leaf, leaf.grad) for leaf in (*model.parameters(), *inputs)], default_generator.get_state()
     buffers = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
@@ -283,8 +283,7 @@ class _Recorder:
 
     def _kept(self, ctx) -> Iterator[Kept]:
         """The arrays among what an operation saved and among the attributes it set."""
-        own = {name: value for name, value in vars(ctx).items() if name not in _CONTEXT}
-        for name, value in _arrays_in({**ctx.kept, **own}):
+        for name, value in ctx.arrays():
             owners = (reference() for reference in self.owned)
             counted = not any(other is not None and ctx.xp.may_share_memory(value, other) for other in owners)
             if counted:
@@ -334,17 +333,6 @@ class _Recorder:
             yield
         finally:
             del backend.workspace
-
-
-_CONTEXT = frozenset({"backend", "xp", "needs_input_grad", "writes", "constant_outputs", "kept", "versions", "operation"})
-
-
-def _arrays_in(values: dict) -> Iterator[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, (list, tuple)):
-            yield from _arrays_in({f"{name}[{i}]": item for i, item in enumerate(value)})
-        elif hasattr(value, "nbytes") and hasattr(value, "shape") and value.ndim:
-            yield name, value
 
 
 def norm(backend, grads) -> float:
