@@ -18,7 +18,7 @@ from .probe import Bench, Look, Trial, answers, look
 from .record import Record
 from .registry import Skip
 
-BELOW = 0.98  # of ln(classes): a training loss that shows that something was learned
+BELOW = 0.98  # of ln(classes): a training loss below shows that something was learned
 SIGMAS = 3.0  # an accuracy counts as above chance if it is so many standard deviations above
 
 
@@ -127,6 +127,19 @@ class Case:
         return math.log(self.classes)
 
     @property
+    def floor(self) -> float:
+        """The least mean loss that a net can have: the entropy of the run's smoothed targets, else 0."""
+        s, n = 0.0 if self.run is None else self.run.recipe.label_smoothing, self.classes
+        parts = [1 - s + s / n, *[s / n] * (n - 1)]
+        return -sum(part * math.log(part) for part in parts if part > 0)
+
+    @property
+    def below_chance(self) -> bool:
+        """The training loss shows that something was learned: it is below :data:`BELOW` of what
+        chance has above the least there is."""
+        return self.training_loss < self.floor + BELOW * (self.level - self.floor)
+
+    @property
     def level_text(self) -> str:
         """``2.303 = ln 10``"""
         return f"{self.level:.3f} = ln {self.classes}"
@@ -197,7 +210,7 @@ class Case:
     def fits(self) -> bool:
         """The net does better than chance on its training pictures, in accuracy and in loss (weights never trained may be right by luck on pictures
         that differ in few ways): by the record, else on the probe batch."""
-        if not self.training_loss < BELOW * self.level:
+        if not self.below_chance:
             return False
         if self.run is not None and self.run.record.train_accuracy is not None:
             labels = np.asarray(getattr(self.run.train_set, "labels", self.train.labels))
@@ -207,7 +220,7 @@ class Case:
     @property
     def learned(self) -> bool:
         """It does better than chance on pictures it has not seen, or, where there are none, on those it has."""
-        return self.fits if self.generalises is None else self.generalises and self.training_loss < BELOW * self.level
+        return self.fits if self.generalises is None else self.generalises and self.below_chance
 
     @property
     def fresh(self) -> bool:

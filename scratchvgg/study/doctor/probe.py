@@ -39,8 +39,8 @@ class Look:
     @property
     def variation(self) -> float:
         """How much the answer depends on the image: the standard deviation of the logits over the batch, over the size of the logits.
-        0 if every image gets the same answer; NaN if the logits are not finite."""
-        if not np.isfinite(self.logits).all():
+        0 if every image gets the same answer; NaN if the logits are not finite, or of one image only."""
+        if not np.isfinite(self.logits).all() or len(self.logits) < 2:
             return math.nan
         size = math.sqrt(float(np.square(self.logits).mean()))
         return math.sqrt(float(self.logits.var(0).mean())) / size if size > 0 else 0.0

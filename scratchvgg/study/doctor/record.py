@@ -10,6 +10,8 @@ from ...train import metrics
 from ...train.run_folder import RunFolder
 from ..errors import StudyError
 
+_FIELDS = {"step": ("step", "loss", "accuracy"), "epoch": ("epoch", "step", "train_loss", "train_accuracy")}
+
 
 @dataclass
 class Record:
@@ -81,7 +83,10 @@ def read(folder: RunFolder, planned: int) -> Record:
         lines = metrics.read(folder.metrics) if folder.metrics.exists() else []
     except ValueError as error:
         raise StudyError(f"{folder.metrics}: not a file of metrics: {error}") from None
-    for line in lines:
+    for number, line in enumerate(lines, 1):
+        wants = _FIELDS.get(line.get("kind"), ()) if isinstance(line, dict) else ("kind",)
+        if any(name not in line for name in wants) or (wants and not isinstance(line["step"], int)):
+            raise StudyError(f"{folder.metrics}: not a file of metrics: line {number} lacks a number: {', '.join(wants)} are expected")
         for name in ("loss", "train_loss", "test_loss"):
             if name in line and line[name] is None and not (name == "test_loss" and line.get("test_accuracy") is None):
                 line[name] = math.nan

@@ -169,6 +169,8 @@ def _named(name: str, options: dict):
         manual_seed(0)
         return models.get_model(name, **options)
     except (ValueError, TypeError) as error:
+        if name not in models.list_models() and ("/" in name or "\\" in name or Path(name).suffix):
+            raise StudyError(f"{name}: there is no such run folder or file") from None
         raise StudyError(str(error)) from error
 
 

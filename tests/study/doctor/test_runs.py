@@ -192,9 +192,13 @@ def test_bad_input(good, tmp_path):
         examine(path, batch=1)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "recipe.toml").write_bytes((path / "recipe.toml").read_bytes())
-    (tmp_path / "cut" / "metrics.jsonl").write_text("not json\n")
-    with pytest.raises(StudyError, match="not a file of metrics"):
-        examine(tmp_path / "cut", data=data)
+    for text in ("not json\n", "[1]\n", '{"kind": "step", "step": 3}\n',
+                 '{"kind": "epoch", "epoch": 1, "step": "x", "train_loss": 1, "train_accuracy": 1}\n'):
+        (tmp_path / "cut" / "metrics.jsonl").write_text(text)
+        with pytest.raises(StudyError, match="not a file of metrics"):
+            examine(tmp_path / "cut", data=data)
+    with pytest.raises(StudyError, match="no such run folder or file"):
+        examine(str(tmp_path / "nowhere"))
     with pytest.raises(sv.data.DataError, match="--root"):
         examine(path, data="cifar10", root=tmp_path / "nowhere")
 

@@ -48,9 +48,12 @@ def course(case: Case):
     said = f"from {losses[0][1]:.4g} to {losses[-1][1]:.4g} in {record.last_step} steps; chance is {case.level_text}"
     if sits and not case.learned:
         long = sits >= LONG
-        yield Finding("course of the loss", "bad" if long else "warn", f"The loss sits at {case.level_text}",
+        without = "" if case.norms else ", and there is no batch norm"
+        slow = "more epochs" if case.norms else "batch norm (--model-options batch_norm=true), or more epochs: nets without it begin slowly"
+        yield Finding("course of the loss", "bad" if long else "warn", f"The loss sits at {case.level_text}{without}",
                       f"Within 3 % of it for the last {sits} of {record.last_step} steps, and the accuracy is that of guessing.",
-                      "see the other findings for the cause" if long else "train longer than this before worrying", 30, numbers)
+                      f"see the other findings for the cause; if there are none, {slow}" if long else "train longer than this before worrying", 30,
+                      numbers)
     elif finite and max(finite) > 10 * case.level and not case.learned:
         yield Finding("course of the loss", "bad", f"The loss exploded: {max(finite):.3g}", f"It went {said}.", "see the learning rate", 30, numbers)
     elif len(finite) >= 2 and finite[-1] < finite[0]:
@@ -88,9 +91,7 @@ def fit(case: Case):
                       f"Test accuracy of the last three tests: {', '.join(f'{100 * value:.1f} %' for value in tested[-3:])}.",
                       f"more epochs: --epochs {2 * record.planned}", 25, {"tests": tested})
     if recipe.label_smoothing > 0 and case.learned:
-        s, n = recipe.label_smoothing, case.classes
-        right, wrong = 1 - s + s / n, s / n
-        floor = -right * math.log(right) - (n - 1) * wrong * math.log(wrong)
+        s, floor = recipe.label_smoothing, case.floor
         yield Finding("over- and underfitting", "info", f"Label smoothing {s:g} keeps the training loss above {floor:.3f}",
                       f"That is the entropy of the smoothed targets, and no net gets below it; the last epoch had "
                       f"{record.epochs[-1]['train_loss']:.3f}.",

@@ -13,6 +13,7 @@ from ..findings import Finding
 from ..probe import answers
 from ..registry import Skip, check
 
+NOTHING_LEFT = 0.95  # dropout: with more a net is not expected to learn
 GAP = 0.25  # of accuracy on the same batch, training mode above evaluation mode
 
 
@@ -31,7 +32,7 @@ def batch_norm(case: Case):
         n = case.run.recipe.batch_size
         found.append(Finding("batch norm", "bad" if n == 1 and not case.learned else "warn", f"Batches of {n} are too small for batch norm",
                              f"The statistics of {n} image{'s' * (n > 1)} are mostly noise, and evaluation uses others.",
-                             "--batch-size 32 or more, or a net without batch norm", 72 if n == 1 else 40, {"batch_size": n}))
+                             "--batch-size 32 or more, or a net without batch norm", 89 if n == 1 else 40, {"batch_size": n}))
     if not found:
         found = list(_gap(case, tracking, untouched))
     yield from found or [Finding("batch norm", "good", "Batch norms", f"{len(case.norms)} layers, statistics of "
@@ -108,6 +109,8 @@ def preparation(case: Case):
     name, norm = next(iter(case.norms.items()), (None, None))
     if norm is None or norm.running_mean is None or not norm.num_batches_tracked.item():
         raise Skip("no batch norm with statistics")
+    if case.run is not None and not case.learned:
+        raise Skip("the run learned nothing: its statistics may lag behind its weights")
     seen = []
     handle = norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().float().cpu().numpy()))
     try:
@@ -153,7 +156,13 @@ def dropout(case: Case):
                       "F.dropout(x, p, training=self.training), or nn.Dropout instead; model.eval() before testing", 56, {"change": change})
     strong = {name: module.p for name, module in case.model.named_modules() if isinstance(module, (Dropout, Dropout2d)) and module.p >= 0.8}
     if strong and not case.learned:
-        name, p = next(iter(strong.items()))
-        yield Finding("dropout", "warn", f"Dropout {p:g} leaves almost nothing of the signal",
-                      f"{len(strong)} layers drop 80 % or more, first {name}.",
-                      "--model-options dropout=0.5, or 0 until it learns", 65, {"layers": strong})
+        name, p = max(strong.items(), key=lambda item: item[1])
+        hopeless = p >= NOTHING_LEFT and not case.fresh
+        yield Finding("dropout", "bad" if hopeless else "warn", f"Dropout {p:g} leaves almost nothing of the signal",
+                      f"{_layers(len(strong))} 80 % or more, most {name}: in a step {100 * (1 - p):.2g} % of its inputs take part"
+                      f"{f', {1 / (1 - p):,.0f} times as large' if p < 1 else ''}.",
+                      "--model-options dropout=0.5, or 0 until it learns", 90 if hopeless else 65, {"layers": strong})
+
+
+def _layers(count: int) -> str:
+    return "One layer drops" if count == 1 else f"{count} layers drop"

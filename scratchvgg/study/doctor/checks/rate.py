@@ -23,7 +23,13 @@ def learning_rate(case: Case):
     """The range test, and the run's own rate in it."""
     if case.broken_input:
         raise Skip("the batch cannot be trained on")
-    trials = case.trials
+    try:
+        trials = case.trials
+    except Skip:
+        if case.run is None or case.learned or not _exploded(case) or case.blocked:
+            raise
+        yield _by_record(case)
+        return
     own, best, advised = rates.at(trials, case.rate), rates.best(trials), _advised(trials, case.rate)
     steps = max(len(trial.losses) for trial in trials) - 1
     begin = "these weights" if case.start is case.model else "the run's first weights"
@@ -35,12 +41,13 @@ def learning_rate(case: Case):
         return
     exploded = _exploded(case)
     rate, said = f"{case.rate:.3g}", f"{said}. A step at {case.rate:.3g} moves the weights by {own.ratio:.2g} of their size; 0.001 to 0.01 is usual."
+    advised = advised if advised is not None or not 0 < own.ratio < math.inf else float(f"{case.rate * USUAL / own.ratio:.1g}")
     advice = f"--lr {advised:.3g}" if advised is not None else ""
     if case.rate == 0:
         yield Finding("learning rate", "bad", "The learning rate is 0", said, advice, 94, numbers)
     elif case.learned and own.diverged:
         yield Finding("learning rate", "info", f"The learning rate {rate} needs its warm-up", said, "", 15, numbers)
-    elif not case.learned and _too_high(own, best, trials, exploded):
+    elif not case.learned and _too_high(case, own, best, trials, exploded):
         yield Finding("learning rate", "bad", _title_too_high(case, rate), f"{said}{exploded}",
                       f"{advice or '--lr a tenth of it'}, a longer warm-up (--warmup 0.3), --clip-norm 1", 94 if exploded else 85, numbers)
     elif not case.learned and case.blocked and own.largest > NOTHING:
@@ -71,8 +78,18 @@ def _title_too_high(case: Case, rate: str) -> str:
     return f"The learning rate {peak:.3g} is too high{f', at {rate} in the warm-up already' if case.rate < 0.9 * peak else ''}"
 
 
-def _too_high(own, best, trials, exploded: str) -> bool:
-    """The loss of one batch rises, or steps as large as the weights bring nothing, while smaller rates do better."""
+def _by_record(case: Case) -> Finding:
+    """Of a run that exploded, where there was no time to try a rate."""
+    return Finding("learning rate", "bad", _title_too_high(case, f"{case.rate:.3g}"), f"A signal passes through the run's first weights, and the "
+                   f"loss of its first batch is {case.beginning.loss:.3g}.{_exploded(case)} There was no time to try other rates.",
+                   "--lr a tenth of it, a longer warm-up (--warmup 0.3), --clip-norm 1; more time for the doctor: --seconds 300", 94,
+                   {"own": case.rate, "trials": []})
+
+
+def _too_high(case: Case, own, best, trials, exploded: str) -> bool:
+    """The loss of one batch rises, or steps as large as the weights bring nothing, while smaller rates do better, or the run exploded."""
+    if exploded and not case.blocked and (own.diverged or (own.largest > WILD and own.drop < SLOW * own.first)):
+        return True
     if own.diverged:
         return any(not trial.diverged for trial in trials if trial.rate < own.rate)
     wild = bool(exploded) or own.largest > WILD
