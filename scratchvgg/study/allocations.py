@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import conv
 from ..array.dtypes import as_dtype
-from ..autograd import Tensor, intercept, intercept_backward
+from ..autograd import Tensor, enable_grad, intercept, intercept_backward
 from ..nn import Module
 from ..nn import functional as F
 from .trace import restored
@@ -50,6 +50,7 @@ def of_step(model: Module, x: Tensor, target: Tensor, like: int | None = None) -
     """Run forward, cross entropy and backward of ``model`` on a batch once, and watch the memory. The model is left as it was.
 
     Args:
+        target: the classes (N,); of a net that scores every place of a map, those of all places of an image.
         like: convolutions are done by the algorithms that a batch of so many images would take, whose temporaries are those of that batch.
     """
     meter, passes = (_Pool if x.device.type == "cuda" else _Arrays)(x.backend), []
@@ -78,8 +79,10 @@ def of_step(model: Module, x: Tensor, target: Tensor, like: int | None = None) -
         finally:
             choosing[0] = False
 
-    with restored(model), meter, intercept(forward), intercept_backward(backward), conv.intercept_choices(choice):
-        loss = F.cross_entropy(model(x), target)
+    with restored(model), enable_grad(), meter, intercept(forward), intercept_backward(backward), conv.intercept_choices(choice):
+        output = model(x)
+        places = output.shape[2:]
+        loss = F.cross_entropy(output, target.reshape(-1, *[1] * len(places)).expand(-1, *places) if places else target)
         kept = kept_bytes(loss, known)
         stage[0] = "recompute"
         loss.backward()

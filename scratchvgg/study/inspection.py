@@ -41,14 +41,22 @@ def inspect(model: nn.Module, x: Tensor, target=None, backward: bool = True, *, 
         progress: told what is going on.
 
     Raises:
-        StudyError: if the net cannot take the input, or the target does not fit it.
+        StudyError: if the net cannot take the input, returns anything but a tensor with a row for each image, has no parameter that backward leads
+            to, or the target does not fit.
     """
     if repeats < 0:
         raise StudyError(f"repeats: expected 0 or more, got {repeats}")
+    if not isinstance(x, Tensor):
+        raise StudyError(f"x: expected a Tensor (N, C, H, W), got {type(x).__name__}; scratchvgg.from_numpy makes one of an array")
+    if not x.numel():
+        raise StudyError(f"x: expected at least one image, got an input of shape {tuple(x.shape)}")
     progress("running the net")
     with _as_study_errors():
         target = _target(target, x, model) if target is not None else None
         run = trace(model, x, target, backward=backward, record=True, arrays=True)
+    if run.output.ndim < 2 or run.output.shape[0] != x.shape[0]:
+        raise StudyError(f"the net returned a tensor of shape {tuple(run.output.shape)} for an input of shape {tuple(x.shape)}; "
+                         f"expected a row of scores for each image, ({x.shape[0]}, classes)")
     found = Inspection(run, x, target, name or type(model).__name__, categories, pictures, preset, list(notes), progress)
     if repeats:
         found.measure(repeats)
@@ -89,7 +97,8 @@ class Inspection(Shown):
         from . import timings
 
         _, self.timings = timings.measure(self.model, self.x, self.target, backward=self.backward, repeats=repeats, progress=self.progress)
-        self.__dict__.pop("table", None)
+        for part in ("table", "tape"):
+            self.__dict__.pop(part, None)
 
     # ---- the parts ----
 
@@ -105,7 +114,7 @@ class Inspection(Shown):
         """The operations as a graph (:mod:`.tape`)."""
         from . import tape
 
-        return tape.of_trace(self.trace)
+        return tape.of_trace(self.trace, self.timings)
 
     @functools.cached_property
     def statistics(self):

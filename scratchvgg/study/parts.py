@@ -140,6 +140,8 @@ def _layers(inspection, detail):
 def _memory(inspection, detail):
     from . import ledger, planner
 
+    if inspection.x.ndim != 4:
+        raise StudyError(f"Memory is predicted of nets that take images (N, C, H, W); this one took {tuple(inspection.x.shape)}.")
     batch, image = inspection.x.shape[0], tuple(inspection.x.shape[1:])
     profile = ledger.profile(inspection.model, image, name=inspection.name, device=str(inspection.x.device), at=batch)
     plan = planner.plan(inspection.model, image, device=str(inspection.x.device), plain=profile, progress=inspection.progress)

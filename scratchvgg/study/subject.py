@@ -135,10 +135,12 @@ def _net(name, weights, options, num_classes, seed):
             return models.load_net(name, weights), []
         except (ValueError, TypeError) as error:
             raise StudyError(str(error)) from error
+    if num_classes is not None and num_classes < 1:
+        raise StudyError(f"num_classes: expected 1 or more, got {num_classes}")
     try:
         manual_seed(seed)
         model = models.get_model(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise StudyError(str(error)) from error
     small = name.startswith(("cifar", "small", "fast", "paper"))
     if small:

@@ -7,10 +7,11 @@ Backward goes through the recorded calls by falling number; when one is done, wh
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .page.formats import ms, number, shape, size
 from .shown import Shown
+from .timings import Timings
 from .trace import Kept, Trace
 
 
@@ -76,12 +77,14 @@ class TapeGraph(Shown):
         nodes: id → node: the operations in order, and the leaves.
         edges: (from, to), in the order of arguments.
         steps: of backward, in order; empty if it was not run.
+        runs: times are medians of so many runs; 0 for those of the traced run itself, which is a first one and copies what it shows.
         kept_bytes: held when forward is done.
     """
 
     nodes: dict[str, Node]
     edges: list[tuple[str, str]]
     steps: list[Step] = field(default_factory=list)
+    runs: int = 0
 
     title = "The tape"
 
@@ -109,7 +112,13 @@ class TapeGraph(Shown):
     def to_dict(self) -> dict:
         """``{"nodes", "edges", "steps", "kept_bytes"}``."""
         steps = [{**vars(step), "leaves": dict(step.leaves)} for step in self.steps]
-        return {"nodes": [node.to_dict() for node in self.nodes.values()], "edges": self.edges, "steps": steps, "kept_bytes": self.kept_bytes}
+        return {"nodes": [node.to_dict() for node in self.nodes.values()], "edges": self.edges, "steps": steps, "kept_bytes": self.kept_bytes,
+                "runs": self.runs}
+
+    @property
+    def about_times(self) -> str:
+        """Where the times come from, in words."""
+        return f"medians of {self.runs} runs" if self.runs else "of the traced run alone: caches are cold"
 
     def to_dot(self) -> str:
         """The graph in the language of Graphviz; a gradient's way is that of the arrows, backward."""
@@ -140,7 +149,7 @@ class TapeGraph(Shown):
         rows = [[node.id[1:], node.name, node.layer or "–", shape(node.shape), size(node.kept_bytes), ms(node.forward_seconds),
                  ", ".join(other.id[1:] if other.kind == "operation" else other.name or "constant" for other in self.sources(node.id))]
                 for node in self.operations]
-        text = [f"{len(rows)} operations; {size(self.kept_bytes)} are kept for backward.", "",
+        text = [f"{len(rows)} operations; {size(self.kept_bytes)} are kept for backward. Times: {self.about_times}.", "",
                 table(rows, ["#", "operation", "layer", "output", "keeps", "ms", "from"], left=3)]
         if self.steps:
             rows = [[step.number, self.nodes[step.node].name, self.nodes[step.node].layer or "–", number(step.gradient_norm), ms(step.seconds),
@@ -161,8 +170,13 @@ class TapeGraph(Shown):
         return page.render("sections/tape.html", it=self)
 
 
-def of_trace(trace: Trace) -> TapeGraph:
-    """The graph of a run; with its steps if backward was run, with what is kept if it was recorded."""
+def of_trace(trace: Trace, timings: Timings | None = None) -> TapeGraph:
+    """The graph of a run; with its steps if backward was run, with what is kept if it was recorded.
+
+    Args:
+        timings: of the same net (:func:`scratchvgg.study.timings.measure`), for medians in the place of the trace's own times.
+    """
+    trace, runs = _timed(trace, timings)
     nodes: dict[str, Node] = {}
     edges: list[tuple[str, str]] = []
     leaves: dict[object, str] = {}
@@ -183,7 +197,19 @@ def of_trace(trace: Trace) -> TapeGraph:
                            call.forward_seconds, call.backward_seconds, call.gradient_norm, call.node is not None)
         for place, source in enumerate(call.sources):
             edges.append((f"n{source.call}" if source.call is not None else leaf(source, (call.index, place)), made))
-    return TapeGraph(nodes, edges, _steps(trace))
+    return TapeGraph(nodes, edges, _steps(trace), runs)
+
+
+def _timed(trace, timings):
+    """(trace with the medians of its calls, number of runs)"""
+    if timings is None or any(len(run) != len(trace.calls) for run in timings.forward):
+        return trace, 0
+    calls = []
+    for call in trace.calls:
+        forward, backward = timings.of_calls([call.index]), timings.of_calls([call.index], backward=True)
+        known = backward is not None and call.backward_seconds is not None
+        calls.append(replace(call, forward_seconds=forward.median, backward_seconds=backward.median if known else call.backward_seconds))
+    return replace(trace, calls=calls), len(timings.forward)
 
 
 def _steps(trace: Trace) -> list[Step]:

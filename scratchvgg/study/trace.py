@@ -21,6 +21,7 @@ from ..array import default_generator
 from ..autograd import Tensor, enable_grad, intercept, intercept_backward, no_grad
 from ..nn import Module, ReLU
 from ..nn import functional as F
+from .errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
         arrays: keep all arrays (they are copied where a layer would write over them: ReLUs are run out of place).
 
     Raises:
+        StudyError: if the net does not return a tensor, or nothing in it requires a gradient for backward.
         RuntimeError: what the net raises, for instance if the image is too small.
     """
     recorder = _Recorder(model, {"input": x} | ({} if target is None else {"target": target}), arrays)
@@ -159,9 +161,13 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
         stack.enter_context(recorder.watched_workspace(x.backend))
         with intercept(recorder.forward), conv.intercept_choices(recorder.choice):
             output = model(x)
+            if not isinstance(output, Tensor):
+                raise StudyError(f"the net returned a {type(output).__name__}; the study looks into nets that return one tensor")
             value = loss(output, target) if target is not None else None
             root = value if value is not None else (top(output) if backward else None)
         if backward:
+            if not root.requires_grad:
+                raise StudyError("backward: nothing in the net requires a gradient; run it without backward")
             with intercept_backward(recorder.backward), conv.intercept_choices(recorder.choice):
                 root.backward()
     return Trace(model, recorder.calls, recorder.modules, output, value, recorder.leaf_norms)

@@ -128,3 +128,71 @@ def test_what_cannot_be_run_is_said(net, images):
         inspect(net, images, repeats=-1)
     with pytest.raises(StudyError, match=r"near: features\.4"):
         inspect(net, images, backward=False, repeats=0).layer("features.44")
+
+
+class Answering(nn.Module):
+    """A net whose answer is what ``how`` makes of its scores (N, 5) and its map (N, 4, H, W)."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.conv, self.fc = how, nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        y = nn.functional.relu(self.conv(x))
+        return self.how(self.fc(y.mean((2, 3))), y)
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    (lambda scores, map: (scores, map), "returned a tuple"), (lambda scores, map: {"out": scores}, "returned a dict"),
+    (lambda scores, map: None, "returned a NoneType"), (lambda scores, map: scores.sum(1), r"shape \(2,\)|flatten"),
+    (lambda scores, map: scores[:1], r"shape \(1, 5\).*a row of scores for each image"),
+])
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_is_no_row_of_scores_is_refused(images, how, said, backward):
+    with pytest.raises(StudyError, match=said):
+        inspect(Answering(how), images, backward=backward, repeats=0)
+
+
+def test_inputs_that_are_none_are_refused(net):
+    with pytest.raises(StudyError, match="expected a Tensor"):
+        inspect(net, np.zeros((1, 3, 32, 32), np.float32))
+    with pytest.raises(StudyError, match="at least one image"):
+        inspect(net, sv.zeros(0, 3, 32, 32))
+    frozen = Answering(lambda scores, map: scores)
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(StudyError, match="nothing in the net requires a gradient"):
+        inspect(frozen, sv.zeros(1, 3, 8, 8), repeats=0)
+    assert "Layers" in check(inspect(frozen, sv.zeros(1, 3, 8, 8), backward=False, repeats=0).html(names=["layers"]))
+
+
+def test_scores_of_every_place_and_rows_in_the_place_of_images(images):
+    of_map = inspect(Answering(lambda scores, map: map), images[:, :, :8, :8], repeats=0)
+    assert not isinstance({part.name: shown for part, shown in parts.parts(of_map, ["memory"])}["memory"], parts.Missing)
+    of_rows = inspect(nn.Sequential(nn.Linear(4, 5)), sv.randn(3, 4), repeats=0)
+    assert "take images (N, C, H, W)" in check(of_rows.html())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_shown(value):
+    broken = sv.models.small_vgg(widths=(4, "M"), num_classes=3)
+    with sv.no_grad():
+        broken.features[0].weight.fill_(value)
+    found = inspect(broken, sv.randn(2, 3, 8, 8), 1, repeats=0)
+    assert "NaN" in check(found.html()) and "NaN" in str(found.layer("features.0"))
+    assert not re.search(r"\bnan\b", "".join(str(found.layer(row.name)) for row in found.table.rows if row.name in found.trace.modules))
+
+
+def test_recording_need_not_be_on(net, images):
+    with sv.no_grad():
+        assert "Predicted from steps" in check(inspect(net, images, 1, repeats=0).html(names=["memory"]))
+
+
+def test_the_tape_shows_the_medians(net, images):
+    once, timed = inspect(net, images, 1, repeats=0), inspect(net, images, 1, repeats=3)
+    assert once.tape.runs == 0 and "traced run alone" in str(once.tape) and timed.tape.runs == 3 and "medians of 3 runs" in str(timed.tape)
+    rows = {row.name: row for row in timed.table.rows}
+    conv = next(node for node in timed.tape.operations if node.layer == "features.0")
+    assert (conv.forward_seconds, conv.backward_seconds) == (rows["features.0"].forward.median, rows["features.0"].backward.median)
+    assert "medians of 3 runs" in check(timed.html(names=["tape"]))

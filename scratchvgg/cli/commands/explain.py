@@ -71,7 +71,7 @@ def run(args) -> int:
         for name in args.layer:
             _check(args, explain.takes(found.trace, name), name)
         results = [explain.layer(found.trace, name, **where) for name in args.layer]
-        graph = tape.of_trace(found.trace) if args.dot else None
+        graph = tape.of_trace(found.trace, found.timings) if args.dot else None
     heading = f"{found.name}, input {'×'.join(map(str, found.x.shape))}"
     written = _write(args, heading, found.notes, results, graph)
     print("\n".join([heading, *found.notes, ""]))

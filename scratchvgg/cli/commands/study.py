@@ -61,9 +61,7 @@ def run(args) -> int:
     parts.chosen([name for name in names if not (of_run and name == "history")] if names else None)
     if args.html is not None:
         environment()  # or say at once what is missing
-    for path in (args.html, args.json, args.csv):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise CommandError(f"{path}: there is no folder {path.resolve().parent}")
+    _check_places(args)
     with status_line() as progress, _study_input.convolutions(args):
         found = _of_run(args, progress) if of_run else _inspect(args, progress)
         _write(args, found, names)
@@ -73,6 +71,18 @@ def run(args) -> int:
         if path is not None:
             print(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
     return 0
+
+
+def _check_places(args) -> None:
+    """Find out now, not after the work, that there is no place for a result."""
+    given = {option: path for option, path in (("--html", args.html), ("--json", args.json), ("--csv", args.csv)) if path is not None}
+    for path in given.values():
+        if not path.resolve().parent.is_dir():
+            raise CommandError(f"{path}: there is no folder {path.resolve().parent}")
+        if path.is_dir():
+            raise CommandError(f"{path}: expected a file, this is a folder")
+    if len({path.resolve() for path in given.values()}) < len(given):
+        raise CommandError(f"{', '.join(given)}: expected different files")
 
 
 def _inspect(args, progress):

@@ -54,6 +54,8 @@ def run(args) -> int:
             raise CommandError(f"--{name}: expected 1 or more, got {getattr(args, name)}")
     if args.backward and not args.measure:
         raise CommandError("--backward: times are measured with --measure; give both")
+    if args.csv and args.csv != "-" and not Path(args.csv).resolve().parent.is_dir():
+        raise CommandError(f"--csv: there is no folder {Path(args.csv).resolve().parent}")
     name, options, (height, width) = net_of(args)
     shape = args.batch, 3, height, width
 
@@ -91,6 +93,8 @@ def net_of(args):
     for option in args.options:
         options |= parse_option(option)
     if args.num_classes is not None:
+        if args.num_classes < 1:
+            raise CommandError(f"--num-classes: expected 1 or more, got {args.num_classes}")
         options["num_classes"] = args.num_classes
     return name, options, _size(args.input_size, getattr(args, "size_option", "--input-size")) if args.input_size else (size, size)
 

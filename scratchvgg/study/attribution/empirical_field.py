@@ -209,6 +209,9 @@ def measure(model, x=None, *, layers: Sequence[str] | str | None = None, size: i
                 held[1] = held[1] + np.abs(gradient).sum(0) / len(batch)
                 held[2] = held[2] + (gradient**2).sum(0) / len(batch)
     shape = tuple(batch.shape[2:])
+    broken = next((name for name in names if not np.isfinite(totals[name][2]).all()), None)
+    if broken is not None:
+        raise StudyError(f"the gradient of {broken} by the pixels holds NaN or infinities: a field cannot be measured")
     fields = [_field(name, *totals[name], theory.get(name), shape, channel) for name in names]
     return EmpiricalFields(fields, shape, len(batch), x is None)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..shown import Shown
 from .matrices import WIDTH, Matrix, bar, beside
-from .numbers import Deviation, listed
+from .numbers import Deviation, listed, spelled
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Text:
     text: str
     formula: bool = False
     kind: ClassVar[str] = "text"
+
+    def __post_init__(self):
+        object.__setattr__(self, "text", spelled(self.text))
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -66,9 +69,12 @@ class Table:
     headers: Sequence[str] = ()
     kind: ClassVar[str] = "table"
 
+    def __post_init__(self):
+        object.__setattr__(self, "rows", [[spelled(str(cell)) for cell in row] for row in self.rows])
+
     def lines(self) -> list[str]:
         """For the terminal."""
-        cells = [*([list(self.headers)] if self.headers else []), *(list(map(str, row)) for row in self.rows)]
+        cells = [*([list(self.headers)] if self.headers else []), *self.rows]
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         return ["  " + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
                 for row in cells]
@@ -87,7 +93,7 @@ class Bars:
         """For the terminal."""
         most = max(map(abs, self.values), default=0) or 1
         wide = max(map(len, self.labels), default=0)
-        return [self.title, *(f"  {label.rjust(wide)}  {value:+.4e}  {bar(value / most)}".rstrip()
+        return [self.title, *(f"  {label.rjust(wide)}  {spelled(f'{value:+.4e}')}  {bar(value / most)}".rstrip()
                               for label, value in zip(self.labels, self.values, strict=True))]
 
 
@@ -110,6 +116,9 @@ class Note:
 
     text: str
     kind: ClassVar[str] = "note"
+
+    def __post_init__(self):
+        object.__setattr__(self, "text", spelled(self.text))
 
     def lines(self) -> list[str]:
         """For the terminal."""

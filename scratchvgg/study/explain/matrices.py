@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .numbers import spelled
+
 MOST = 9  # rows and columns that are shown
 WIDTH = 150  # columns of a terminal
 GAP = "…"
@@ -75,7 +77,7 @@ def matrix(values, title: str = "", *, marks=None, rows: Sequence = (), columns:
     def labels(given, picked):
         return [GAP if i is None else str(given[i]) for i in picked] if len(given) else []
 
-    return Matrix(title, [[cell(r, s) for s in across] for r in down], labels(rows, down), labels(columns, across), values.shape,
+    return Matrix(spelled(title), [[cell(r, s) for s in across] for r in down], labels(rows, down), labels(columns, across), values.shape,
                   None in down or None in across)
 
 

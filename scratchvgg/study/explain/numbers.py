@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,8 @@ class Deviation:
 
     @property
     def within(self) -> bool | None:
-        """Whether the deviation keeps to the bound; None without one."""
-        return None if self.bound is None else self.largest == 0 or self.largest <= self.bound
+        """Whether the deviation keeps to the bound; None without one, or with NaN for one (of operands that are no numbers)."""
+        return None if self.bound is None else True if self.largest == 0 else None if math.isnan(self.bound) else self.largest <= self.bound
 
     @property
     def verdict(self) -> str:
@@ -41,9 +42,9 @@ class Deviation:
     def __str__(self):
         text = f"max |shown − engine| of {self.what}: {self.largest:.3g}"
         text += " (equal)" if self.largest == 0 else f" ({self.ulps:.3g} ULP of {self.dtype})"
-        if self.bound is not None:
+        if self.bound is not None and not math.isnan(self.bound):
             text += f"; {self.source} may err by {self.bound:.2g}: {'within' if self.within else 'BEYOND it'}"
-        return text
+        return spelled(text)
 
     def to_dict(self) -> dict:
         """Plain values."""
@@ -65,6 +66,11 @@ def deviation(what: str, shown, engine: np.ndarray, bound: float | None = None, 
     place = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
     largest, value = float(gap.flat[place]), float(theirs.flat[place] or ours.flat[place])
     return Deviation(what, largest, largest / ulp(value, engine.dtype) if largest else 0.0, engine.dtype.name, bound, source)
+
+
+def spelled(text: str) -> str:
+    """Text with ``NaN`` and ``∞`` where Python's formats write nan and inf."""
+    return re.sub(r"(?<![\w.])([+-]?)inf\b", r"\1∞", re.sub(r"(?<![\w.])[+-]?nan\b", "NaN", text))
 
 
 def ulp(value: float, dtype) -> float:

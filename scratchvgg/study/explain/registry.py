@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+import numpy as np
+
 from ..errors import StudyError
 from ..trace import Call, Trace
 
@@ -47,7 +49,8 @@ def layer(trace: Trace, name: str, **options):
     unknown = [option for option in options if not any(option in _takes(other) for other in _EXPLAINERS.values())]
     if unknown:
         raise StudyError(f"explain: there is no option {unknown[0]!r}")
-    return function(trace, name, **{option: value for option, value in options.items() if option in _takes(function) and value is not None})
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinities are shown, not warned of
+        return function(trace, name, **{option: value for option, value in options.items() if option in _takes(function) and value is not None})
 
 
 def takes(trace: Trace, name: str) -> frozenset[str]:

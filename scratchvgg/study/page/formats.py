@@ -51,7 +51,7 @@ def ms(value) -> str:
 
 def percent(value, digits: int = 1) -> str:
     """A share as a percentage: 0.256 → ``25.6 %``."""
-    return MISSING if value is None else f"{100 * value:.{digits}f} %"
+    return MISSING if value is None else "NaN" if math.isnan(value) else f"{100 * value:.{digits}f} %"
 
 
 def multiply(value, factor):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scratchvgg.study.explain.matrices import beside, matrix
-from scratchvgg.study.explain.numbers import deviation, exact_sum, listed, ulp
+from scratchvgg.study.explain.numbers import deviation, exact_sum, listed, spelled, ulp
 from scratchvgg.study.explain.windows import over, patch_of, under
 
 
@@ -67,3 +67,9 @@ def test_windows_over_a_pixel_are_those_that_read_it():
             expected = [(p, t) for t in range(taps) for p in range(outputs) if under(p, taps, stride, padding, dilation)[t] == place]
             assert sorted(over(place, outputs, taps, stride, padding, dilation)) == sorted(expected)
     assert patch_of(np.ones((1, 2, 2)), np.array([-1, 0]), np.array([1, 2]), -5).tolist() == [[[-5, -5], [1, -5]]]
+
+
+def test_what_is_no_number_is_spelled_and_judged_by_no_bound():
+    assert spelled("Σ = +nan, -inf of banana x.inf nanometres, inf") == "Σ = NaN, -∞ of banana x.inf nanometres, ∞"
+    unknown = deviation("y", [1.0], np.array([2.0], np.float32), math.nan)
+    assert unknown.within is None and unknown.verdict == "warn" and "nan" not in str(unknown)
