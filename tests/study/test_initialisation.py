@@ -31,6 +31,9 @@ def test_the_signal_is_lost_as_predicted(folder):
     assert (first["fan_in"], first["fan_out"]) == (72, 72) and first["sigma"] == pytest.approx(0.01, rel=0.1)
     assert first["factor"] == pytest.approx(math.sqrt(36) * first["sigma"]), "√(fan_in / 2) · σ"
     assert normal.per_layer == pytest.approx(normal.predicted, rel=0.25) and kaiming.per_layer == pytest.approx(kaiming.predicted, rel=0.25)
+    assert kaiming.predicted == pytest.approx(1, rel=0.05), "√(fan_in / 2) · √(2 / fan_in)"
+    last = kaiming.layers[-1]
+    assert last["sigma"] == pytest.approx(math.sqrt(2 / last["fan_in"]), rel=0.15), "the linear layer too"
     assert normal.forward < 1e-8 < 1e-2 < kaiming.forward and normal.backward < 1e-6 < 1e-2 < kaiming.backward
     assert batch_norm.forward > 0.1 and batch_norm.backward > 0.05, "with the same weights as the first"
     assert normal.image_std < 1e-8 < 1e-4 < kaiming.image_std
