@@ -66,8 +66,8 @@ def recipe(width: float = WIDTH, config: str = "D", quick: bool = False, **chang
     options = {"config": entries, "batch_norm": False, "dropout": 0.0}
     return Recipe(**{
         "name": "initialisation", "model": "cifar_vgg", "model_options": options, "record": True, "record_every": 10, "log_every": 10, "plot": False,
-        "lr": 0.02, "clip_norm": 1.0, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle", "warmup": 0.2, "eval_every": 10**6, **size,
-        **changes})
+        "lr": 0.02, "clip_norm": 1.0, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "schedule": "one_cycle", "warmup": 0.2,
+        "eval_every": 10**6, **size, **changes})
 
 
 def variant(recipe: Recipe, name: str) -> Recipe:
