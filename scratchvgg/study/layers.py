@@ -20,7 +20,7 @@ from ..nn import functional as F
 from ..weights.atomic import atomic_write
 from . import receptive, timings, visits
 from .page.formats import count, ms, shape, size
-from .peaks import Peaks, machine_peaks
+from .peaks import Peaks, device_peaks
 from .shown import Shown
 from .tables import table as text_table
 from .timings import Spread, Timings
@@ -40,7 +40,7 @@ NOISE = 0.1
 TIMES = (
     "layers run one by one for these times, unfused, device synchronised; median of {runs} runs and (quartiles), the first run left out.",
     "% GEMM, % copy: rate of arithmetic and of those bytes, against a large matrix product ({gemm:.0f} GFLOP/s {dtype}) and a large copy "
-    "({copy:.1f} GB/s), both measured here on {threads} threads; above 100 % the cache helped, or Winograd spared multiplications.",
+    "({copy:.1f} GB/s), both measured here {where}; above 100 % the cache helped, or Winograd spared multiplications.",
     "bound: what the roofline allows less of, arithmetic where a layer does more than {ridge:.1f} FLOP a byte, memory below.",
 )
 
@@ -91,24 +91,25 @@ class Row:
         return 1e-9 * self.backward_flops / self.backward.median if self.backward_flops and self.backward and self.backward.median else None
 
     def to_dict(self, peaks: Peaks | None = None) -> dict:
-        """Plain values; with ``peaks``, those of the times too."""
+        """Plain values, those of the times too if there are any; with ``peaks``, shares of them."""
         row = {
             "name": self.name, "type": self.type, "output_shape": None if self.output_shape is None else list(self.output_shape),
             "parameters": self.parameters, "macs": self.macs, "bias_adds": self.bias_adds, "kept_bytes": self.kept_bytes,
             "workspace_bytes": self.workspace_bytes, "receptive_field": _square(self.receptive_field),
             "effective_stride": _square(self.effective_stride), "moved_bytes": self.moved_bytes, "arithmetic_intensity": self.intensity,
         }
-        if self.forward is not None and peaks is not None:
+        if self.forward is not None:
             rate = self.moved_bytes / self.forward.median * 1e-9 if self.forward.median else None
             row |= {
                 "forward_seconds": self.forward.median, "forward_quartiles": [self.forward.low, self.forward.high], "gflops": self.gflops,
-                "gemm_share": None if self.gflops is None else self.gflops / peaks.gemm, "copy_share": None if rate is None else rate / peaks.copy,
-                "bound": None if not self.moved_bytes else "compute" if (self.intensity or 0) > peaks.ridge else "memory",
+                "gemm_share": None if self.gflops is None or peaks is None else self.gflops / peaks.gemm,
+                "copy_share": None if rate is None or peaks is None else rate / peaks.copy,
+                "bound": None if not self.moved_bytes or peaks is None else "compute" if (self.intensity or 0) > peaks.ridge else "memory",
             }
             if self.backward is not None:
                 row |= {"backward_seconds": self.backward.median, "backward_quartiles": [self.backward.low, self.backward.high],
                         "backward_gflops": self.backward_gflops,
-                        "backward_gemm_share": None if self.backward_gflops is None else self.backward_gflops / peaks.gemm}
+                        "backward_gemm_share": None if self.backward_gflops is None or peaks is None else self.backward_gflops / peaks.gemm}
         return row
 
 
@@ -120,7 +121,7 @@ class LayerTable(Shown):
         rows: in the order of execution.
         totals: ``parameters trainable parameter_bytes macs bias_adds kept_bytes workspace_bytes`` (of the last: the largest).
         input_shape: (N, C, H, W). mode: ``"training"`` or ``"evaluation"``: what the run was made in.
-        peaks: of this machine, if there are times. times: all samples. notes: lines that hold for this table only.
+        peaks: of the device, if there are times and it has some. times: all samples. notes: lines that hold for this table only.
     """
 
     rows: list[Row]
@@ -136,10 +137,12 @@ class LayerTable(Shown):
     def footer(self) -> list[str]:
         """How things are counted."""
         lines = [f"one run in {self.mode} mode; layers unfused (a fused run keeps less and is faster)", *CONVENTIONS]
-        if self.peaks is not None:
+        if self.times is not None:
             runs = next((row.forward.runs for row in self.rows if row.forward), 0)
-            lines += [line.format(runs=runs, gemm=self.peaks.gemm, copy=self.peaks.copy, dtype=self.peaks.dtype, threads=self.peaks.threads,
-                                  ridge=self.peaks.ridge) for line in TIMES]
+            lines += [TIMES[0].format(runs=runs)]
+            if self.peaks is not None:
+                lines += [line.format(gemm=self.peaks.gemm, copy=self.peaks.copy, dtype=self.peaks.dtype, ridge=self.peaks.ridge,
+                                      where=f"on {self.peaks.threads} threads" if self.peaks.threads else "on this GPU") for line in TIMES[1:]]
             lines += self._whole()
         return lines + self.notes
 
@@ -169,7 +172,7 @@ class LayerTable(Shown):
 
     def __str__(self):
         text = text_table([cells(row) for row in self.rows], HEADERS, left=3)
-        if self.peaks is not None:
+        if self.times is not None:
             text += "\n\n" + text_table([measured_cells(row, self.peaks) for row in self.rows if row.forward], MEASURED_HEADERS, left=2)
         total = self.totals
         text += (f"\n\n{total['parameters']:,} parameters ({total['trainable']:,} trainable, {size(total['parameter_bytes'])}), "
@@ -182,7 +185,7 @@ class LayerTable(Shown):
 
         return page.render("sections/layers.html", it=self, headers=HEADERS, measured_headers=MEASURED_HEADERS,
                            rows=[cells(row) for row in self.rows],
-                           measured=[measured_cells(row, self.peaks) for row in self.rows if row.forward] if self.peaks else [])
+                           measured=[measured_cells(row, self.peaks) for row in self.rows if row.forward] if self.times else [])
 
     def to_csv(self) -> str:
         """A line a layer; tuples as ``64x56x56``."""
@@ -216,7 +219,7 @@ def cells(row: Row) -> list[str]:
             size(row.workspace_bytes), _side(row.receptive_field), _side(row.effective_stride), intensity]
 
 
-def measured_cells(row: Row, peaks: Peaks) -> list[str]:
+def measured_cells(row: Row, peaks: Peaks | None) -> list[str]:
     """The times of a row as text, under :data:`MEASURED_HEADERS`."""
     values = row.to_dict(peaks)
 
@@ -254,7 +257,7 @@ def table(model: Module, x: Tensor, target: Tensor | None = None, *, measure: bo
         model: in the mode that is meant; dropout has a mask in training only.
         x: (N, C, H, W) on the model's device.
         target, loss: of the backward pass, see :func:`~scratchvgg.study.trace.trace`.
-        measure: time it, ``repeats`` times; on the CPU against this machine's peaks. backward: that pass too.
+        measure: time it, ``repeats`` times, against the device's peaks. backward: that pass too.
         progress: told what is going on.
 
     Raises:
@@ -264,9 +267,8 @@ def table(model: Module, x: Tensor, target: Tensor | None = None, *, measure: bo
         run = record(model, x, target, record=True, loss=loss)
     if not measure:
         return of_trace(run, watched=watched)
-    peaks = machine_peaks(x.dtype.name) if not x.backend.runs_kernels else None
     run, times = timings.measure(model, x, target, backward=backward, repeats=repeats, loss=loss, progress=progress)
-    return of_trace(run, times, watched=watched, peaks=peaks)
+    return of_trace(run, times, watched=watched)
 
 
 def of_trace(trace: Trace, timings: Timings | None = None, *, watched: visits.Watched | None = None, peaks: Peaks | None = None) -> LayerTable:
@@ -275,10 +277,10 @@ def of_trace(trace: Trace, timings: Timings | None = None, *, watched: visits.Wa
     Args:
         timings: of :func:`scratchvgg.study.timings.measure`, for times with a spread; without them the trace's own times are not shown.
         watched: what :func:`scratchvgg.study.visits.watch` saw beside the trace; without it visits are told from the operations.
-        peaks: of this machine, for shares of them; measured if there are timings, on the CPU.
+        peaks: of the device, for shares of them; measured if there are timings (of the emulator there are none).
     """
     if timings is not None and peaks is None:
-        peaks = machine_peaks(trace.output.dtype.name)
+        peaks = device_peaks(trace.output.backend, trace.output.dtype.name)
     source = next((s for call in trace.calls for s in call.sources if s.name == "input"), None)
     return assemble(trace.model, trace.calls, trace.modules, visits.of_trace(trace, watched), () if source is None else source.shape, timings, peaks)
 

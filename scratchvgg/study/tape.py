@@ -118,7 +118,7 @@ class TapeGraph(Shown):
     @property
     def about_times(self) -> str:
         """Where the times come from, in words."""
-        return f"medians of {self.runs} runs" if self.runs else "of the traced run alone: caches are cold"
+        return f"medians of {self.runs} run{'s' * (self.runs > 1)}" if self.runs else "of the traced run alone: caches are cold"
 
     def to_dot(self) -> str:
         """The graph in the language of Graphviz; a gradient's way is that of the arrows, backward."""

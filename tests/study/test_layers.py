@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import scratchvgg as sv
 from scratchvgg import nn
 from scratchvgg.nn.fusion import fusion
-from scratchvgg.study import layers, rebatch, timings, visits
+from scratchvgg.study import layers, peaks, rebatch, timings, visits
 from scratchvgg.study.peaks import Peaks
 from scratchvgg.study.shown import plain
 from scratchvgg.study.summary import overview
@@ -126,7 +127,7 @@ def test_a_loss_is_a_row_and_the_followed_logit_is_not(net):
 
 
 def test_measured(net, monkeypatch):
-    monkeypatch.setattr(layers, "machine_peaks", lambda dtype: Peaks(100.0, 10.0, dtype, 2))
+    monkeypatch.setattr(layers, "device_peaks", lambda backend, dtype: Peaks(100.0, 10.0, dtype, 2))
     x, before = sv.randn(2, 3, 8, 8), {k: v.numpy().copy() for k, v in net.state_dict().items()}
     table = layers.table(net, x, measure=True, backward=True, repeats=3)
     assert all(np.array_equal(v.numpy(), before[k]) for k, v in net.state_dict().items()) and all(p.grad is None for p in net.parameters())
@@ -142,6 +143,21 @@ def test_measured(net, monkeypatch):
     assert json.loads(json.dumps(plain(table.to_dict())))["whole"]["step"]["runs"] == 3
     with pytest.raises(ValueError, match="repeats: expected 1 or more, got 0"):
         timings.measure(net, x, repeats=0)
+
+
+def test_the_peaks_are_those_of_the_device(net, monkeypatch):
+    """The emulator has none, and its times are shown without; a GPU's are measured with its own library, in its own place."""
+    emulated = layers.table(net.to("emulator"), sv.randn(1, 3, 4, 4).to("emulator"), measure=True, repeats=1)
+    net.to("cpu")
+    row = emulated.rows[0].to_dict(emulated.peaks)
+    assert emulated.peaks is None and row["forward_seconds"] > 0 and row["gflops"] > 0
+    assert row["gemm_share"] is row["copy_share"] is row["bound"] is None
+    assert "forward ms" in str(emulated) and "large matrix product" not in str(emulated)
+    gpu, calls = types.SimpleNamespace(device=sv.device("cuda"), xp=np, synchronize=lambda: calls.append(1)), []
+    found = peaks._of_gpu.__wrapped__(gpu, "float32", side=64, block=1 << 12, repeats=2)
+    assert found.gemm > 0 and found.copy > 0 and found.threads == 0 and len(calls) == 12
+    monkeypatch.setattr(peaks, "_of_gpu", lambda backend, dtype: (backend, dtype))
+    assert peaks.device_peaks(gpu, "float64") == (gpu, "float64")
 
 
 def test_faces(net, tmp_path):

@@ -13,10 +13,11 @@ from . import formats
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 8, 26
 SERIES = 6  # colours
+LONGEST = 26  # characters of a bar's label
 
 
 def bars(values: Sequence[float], labels: Sequence[str] | None = None, *, title: str, unit: str = "", width: int = WIDTH):
-    """Horizontal bars, one a value, from zero; each is labelled, and hovering says the number."""
+    """Horizontal bars, one a value, from zero; each is labelled (a long label is cut), and hovering says all of it and the number."""
     values = [0.0 if v is None or not math.isfinite(v) else float(v) for v in values]
     labels = list(labels) if labels is not None else [str(i) for i in range(len(values))]
     row, gutter = 16, min(150, 10 + 6 * max((len(label) for label in labels), default=0))
@@ -26,11 +27,15 @@ def bars(values: Sequence[float], labels: Sequence[str] | None = None, *, title:
         y = number * row
         text = f"{formats.number(value)}{' ' + unit if unit else ''}"
         length = (width - gutter - 70) * abs(value) / most
-        parts.append(_m('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(gutter - 6, y + 12, label))
+        parts.append(_m('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(gutter - 6, y + 12, _short(label)))
         parts.append(_m('<rect class="{}" x="{}" y="{}" width="{:.1f}" height="11"><title>{}: {}</title></rect>').format(
             "c1" if value >= 0 else "c2", gutter, y + 3, max(length, 0.5), label, text))
         parts.append(_m('<text class="tick" x="{:.1f}" y="{}">{}</text>').format(gutter + length + 4, y + 12, text))
     return _figure(parts, title, width, max(1, len(values)) * row + 4)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
 def histogram(counts: Sequence[float], edges: Sequence[float], *, title: str, width: int = 180, height: int = 70, log: bool = True):
