@@ -51,6 +51,7 @@ def test_the_experiment_goes_on_in_its_folder(tmp_path, capsys):
     (["--rounds", "0"], "--rounds, --seconds: expected positive numbers"),
     (["--seeds", "2"], "--seeds: it belongs to the experiment; give --experiment"),
     (["--experiment", "--channels", "8"], "--channels: it belongs to the table; leave out --experiment"),
+    (["--experiment", "--test-size", "0"], "test_size: expected 1 or more, got 0"),
     (["--experiment", "--seeds", "0"], "seeds: expected 1 or more, got 0"),
     (["--experiment", "--data", "nothing"], "data: unknown data set 'nothing'"),
     (["--experiment", "--resume", "nowhere"], "nowhere does not exist"),

@@ -96,7 +96,7 @@ def _train(args) -> int:
     data = args.data or "sample"
     sizes = {"train_size": args.train_size, "test_size": args.test_size}
     if data == "sample":
-        sizes = {"train_size": args.train_size or 2000, "test_size": args.test_size or 1000}
+        sizes = {name: size if given is None else given for (name, given), size in zip(sizes.items(), (2000, 1000), strict=True)}
     given = {name: getattr(args, name) for name in ("seeds", "epochs", "lr") if getattr(args, name) is not None}
     quiet = str(args.json) == "-"
     widths = {"widths": tuple(args.widths)} if args.widths else {}

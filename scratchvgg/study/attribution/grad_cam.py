@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...autograd import Tensor, from_numpy
-from ...nn import ReLU
+from ...nn import Conv2d, ReLU
 from ...nn import functional as F
 from ..errors import StudyError
 from .result import Attribution, largest, show_picture
@@ -24,7 +24,8 @@ def grad_cam(model, x, target=None, *, layer: str | None = None, preset=None, ca
 
     Args:
         layer: dotted name of the module whose output is A (of its last call, if it is called twice). By default the last ReLU that has height and
-            width: in a VGG the one before pool5, ``features.29`` of VGG-16. A net without ReLU modules: its last layer that has.
+            width: in a VGG the one before pool5, ``features.29`` of VGG-16. If a convolution runs after it (the net calls ``F.relu`` there),
+            the last convolution. A net without ReLU modules: its last layer that has height and width.
         Others as :func:`~scratchvgg.study.attribution.gradient.saliency`.
 
     Raises:
@@ -36,7 +37,7 @@ def grad_cam(model, x, target=None, *, layer: str | None = None, preset=None, ca
     relus = any(isinstance(module, ReLU) for module in model.modules())
 
     def wanted(name, module):
-        return name == layer if layer is not None else isinstance(module, ReLU) if relus else not list(module.children())
+        return name == layer if layer is not None else isinstance(module, (ReLU, Conv2d)) if relus else not list(module.children())
 
     with undisturbed(model):
         with hooked(model, wanted, seen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -122,18 +123,23 @@ def find_class(target, classes: int, categories: Sequence[str] | None, logits: n
 
 
 def _by_name(wanted: str, classes: int, names: list[str] | None) -> int:
-    lower = [name.lower() for name in names or ()]
+    lower, folded = [_folded(name) for name in names or ()], _folded(wanted)
     if names and wanted in names:
         return names.index(wanted)
-    if wanted.lower() in lower:
-        return lower.index(wanted.lower())
+    if folded in lower:
+        return lower.index(folded)
     if wanted.isdecimal() and int(wanted) < classes:
         return int(wanted)
     if wanted.isdecimal() or not names:
         what = f"from 0 to {classes - 1}" + ("" if names else " (nobody knows the names of this net's classes)")
         raise StudyError(f"target: there is no class {wanted!r}; expected a number {what}")
-    near = difflib.get_close_matches(wanted.lower(), lower, 3, 0.5) or [name for name in lower if wanted.lower() in name][:3]
+    near = difflib.get_close_matches(folded, lower, 3, 0.5) or [name for name in lower if folded in name][:3]
     raise StudyError(f"target: there is no class {wanted!r}{near_names([names[lower.index(name)] for name in near])} (there are {classes:,})")
+
+
+def _folded(name: str) -> str:
+    """For comparing: upper and lower case alike, and an accent alike whether it is a character of its own or not."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def near_names(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ... import nn
 from ...autograd import Tensor
+from ...train.diagnose import non_finite_parameters
 from ..errors import StudyError
 from . import decisions, limits
 from .chain import LOSS, Step, check_alike, steps_of
@@ -48,7 +49,8 @@ def compare(a: Side, b: Side, x, target=None, *, mode: str = "eval", backward: b
         progress: told what is going on.
 
     Raises:
-        StudyError: for two different nets, nets that are no chain of layers, and arguments that do not fit. ImportError: without PyTorch.
+        StudyError: for two different nets, nets that are no chain of layers, NaN or Inf in the batch or in A's weights, and arguments that do not
+            fit. ImportError: without PyTorch.
     """
     started = time.perf_counter()
     if mode not in MODES:
@@ -56,6 +58,11 @@ def compare(a: Side, b: Side, x, target=None, *, mode: str = "eval", backward: b
     x = _array("x", x)
     if x.ndim != 4 or not x.size or x.dtype.kind not in "fV":
         raise StudyError(f"x: expected images (N, C, H, W) of a floating type, got shape {x.shape}, {x.dtype}")
+    if not np.isfinite(x.astype(np.float64)).all():
+        raise StudyError("x: holds NaN or Inf: there is no truth to compare with")
+    broken = non_finite_parameters(a.model)
+    if broken:
+        raise StudyError(f"weights: {broken[0]} of A's model holds NaN or Inf: there is no truth to compare with")
     steps = steps_of(a.model, x)
     others = steps
     if b.model is not a.model:

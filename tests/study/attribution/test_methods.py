@@ -178,6 +178,29 @@ def test_grad_cams_layer(net, x):
     assert isinstance(deep[29], nn.ReLU) and isinstance(deep[30], nn.MaxPool2d)
 
 
+def test_grad_cams_layer_where_the_last_relu_is_no_module(x):
+    """The convolution before it, the last there is, and not an early ReLU that happens to be a module."""
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.relu, self.last, self.linear = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.linear(F.relu(self.last(self.relu(self.first(x)))).mean((2, 3)))
+
+    found = METHODS["grad-cam"](Mixed(), x)
+    assert found.layer == "last" and found.settings["channels"] == 5
+
+
+def test_class_names_in_any_alphabet(net, x):
+    names = ["Äpfel", "Straße", "寿司"]
+    for asked, index in [("äpfel", 0), ("A\u0308PFEL", 0), ("STRASSE", 1), ("寿司", 2)]:
+        assert METHODS["gradient"](net, x, asked, categories=names).target.index == index
+    for asked in ("²", "٣", "寿"):
+        with pytest.raises(StudyError, match="no class"):
+            METHODS["gradient"](net, x, asked, categories=names)
+
+
 def test_gradients_of_a_net_that_can_be_done_by_hand():
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
     weight = np.arange(-12, 12).reshape(2, 12).astype(np.float32)

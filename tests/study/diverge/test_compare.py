@@ -247,6 +247,17 @@ class Doubled(Residual):
         return 2 * self.linear(self.pool(self.conv(x)).flatten(1))
 
 
+def _with_nan(model):
+    model.features[0].weight.data[0, 0, 0, 0] = float("nan")
+    return model
+
+
+def test_nan_in_the_weights_of_one_side_is_found():
+    found = compare(Side(net()), Side(_with_nan(net())), images(), backward=False)
+    assert next(iter(departing(found))) == "features.0"
+    assert "NaN or Inf where the truth has numbers" in str(found)
+
+
 def test_what_cannot_be_compared_is_refused():
     model, x = net(), images()
     for wrong, message in [
@@ -258,6 +269,8 @@ def test_what_cannot_be_compared_is_refused():
         (lambda: compare(Side(model), Side(model), x[0]), "expected images"),
         (lambda: compare(Side(model), Side(model), x.astype(int)), "expected images"),
         (lambda: compare(Side(model), Side(model), x[:, :2]), "diverge: SmallVGG on"),
+        (lambda: compare(Side(model), Side(model), np.full_like(x, np.nan)), "x: holds NaN or Inf"),
+        (lambda: compare(Side(_with_nan(net())), Side(model), x), "weights: features.0.weight of A's model holds NaN or Inf"),
         (lambda: compare(Side(model), Side(model), x, [0, 1, 3]), "target: expected 3 labels from 0 to 2"),
         (lambda: compare(Side(model), Side(model), x, [0, 1]), "target"),
         (lambda: compare(Side(model), Side(model), x, mode="test"), "mode: expected one of eval, train"),

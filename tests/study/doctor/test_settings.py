@@ -39,6 +39,13 @@ def test_a_great_label_smoothing_is_no_fault_where_the_net_learns(tmp_path):
     assert found.healthy, str(found)
 
 
+def test_a_rate_with_which_all_steps_together_go_nowhere(tmp_path):
+    """Adam at 1e-7: one step is not tiny beside float32's last digit, a hundred of them are still nothing."""
+    data = sets()
+    found = diagnosis(run(tmp_path / "run", recipe(optimizer="adam", momentum=0.9, lr=1e-7, epochs=7), data), data)
+    assert found.findings[0].check == "learning rate" and "1e-07 is too low" in found.headline, str(found)
+
+
 def test_usual_settings_are_not_blamed_for_a_rate_that_is_too_high(tmp_path):
     data = sets()
     found = diagnosis(run(tmp_path / "run", recipe(lr=100.0, weight_decay=5e-4), data), data)

@@ -12,6 +12,7 @@ from ..registry import Skip, check
 SMALL_UPDATE = 1e-5  # ‖Δw‖ / ‖w‖ of a step below which nothing is learned in thousands of steps; about 1e-3 is usual
 ADAPTIVE = 0.1  # of it, for Adam, whose first step is as large as any
 NOTHING, USUAL, WILD = 1e-7, 3e-3, 0.3  # a float32 weight does not change; is well; is thrown about
+REACH, LONG = 0.01, 100  # of its size, by which a weight must be able to move in a run of so many steps or more
 BARELY, SLOW = 0.1, 0.3  # of what the best rate's loss fell
 STILL = 1e-4  # of the loss: a change below this is none
 HEART, FEWEST, FEW = 100, 20, 5  # steps for learning one batch by heart; that tell that it goes slowly; that tell anything
@@ -97,11 +98,13 @@ def _too_high(case: Case, own, best, trials, exploded: str) -> bool:
 
 
 def _too_low(case: Case, own, best, trials) -> bool:
-    """Its steps are tiny, the loss does not move, and at a greater rate they would not be tiny."""
+    """Its steps are tiny, or all steps of the run together are; the loss does not move, and at a greater rate they would not be tiny."""
     adaptive = case.run is not None and case.run.recipe.optimizer != "sgd"
     least = SMALL_UPDATE * (ADAPTIVE if adaptive else 1)
     greater = any(trial.rate > own.rate and not trial.diverged and trial.largest > 10 * least for trial in trials)
-    return own.largest < least and greater and own.drop < (BARELY * best.drop if best else STILL * own.first)
+    done = 0 if case.run is None else max(case.run.record.last_step, case.run.steps)
+    short = done >= LONG and own.largest * done < REACH
+    return (own.largest < least or (short and best is not None)) and greater and own.drop < (BARELY * best.drop if best else STILL * own.first)
 
 
 def _without_own(case: Case, trials, said, numbers) -> Finding:
