@@ -65,6 +65,7 @@ def test_shown(folder):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_stopped_demonstration_goes_on(folder, tmp_path, monkeypatch):
     made = train.create(initialisation.recipe(0.0625, "A", quick=True, **TINY), tmp_path / "run")
     after_step, ended = train.Trainer._after_step, []

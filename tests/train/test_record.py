@@ -86,9 +86,10 @@ VARIANTS = {
     "float16": {"precision": "fp16"}, "bfloat16": {"precision": "bf16"}, "larger batches than are looked at": {"batch_size": 32, "train_size": 128},
     "fast_vgg, lookahead": {"model": "fast_vgg", "model_options": {"widths": [8, 8, 8]}, "lookahead": 2, "whiten_epochs": 1},
 }
+SLOW = ("ema, clipping", "adamw", "bfloat16")  # the others have it all in them
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in VARIANTS])
 def test_training_does_not_notice(tmp_path, name, monkeypatch):
     monkeypatch.setattr(record, "IMAGES", 20)
     plain, recorded = (run(small_recipe(**VARIANTS[name], **options), tmp_path / str(bool(options))) for options in ({}, RECORDED))
