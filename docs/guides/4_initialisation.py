@@ -81,7 +81,7 @@ assert math.prod(factors) < 1e-8
 # only, not by a power of the depth: either will do. `nn.init.kaiming_normal_(weight, nonlinearity="relu")` does it.
 #
 # **Batch norm** sets every channel to mean 0 and variance 1 after each convolution, so σ drops out: $\mathrm{BN}(a\,y)=\mathrm{BN}(y)$ for
-# any $a>0$.
+# any $a>0$ (as long as the variance is far above the $\varepsilon=10^{-5}$ that it adds, lest it divides by 0).
 #
 # Sixteen layers of 64 channels, measured (dots) beside the formula (lines). Noise goes in at the bottom, and noise comes back from the top
 # as the gradient.
