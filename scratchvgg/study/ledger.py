@@ -6,8 +6,9 @@ is the peak. Parameters, buffers and the optimiser's state do not depend on the 
 they get, see :meth:`Profile.scratch`. The process itself (interpreter, libraries) is not counted.
 
 So far arrays are counted. The commands let the process keep freed memory (:func:`scratchvgg.array.keep_freed_memory`), and there it has gaps:
-activations lie down where the largest gradient was, and the next one needs a new place. The gap is between nothing and that gradient; the
-prediction takes the middle. Measured for VGG-11 and VGG-16, at batches of 4 and 8: 0.1 to 0.9 of it.
+activations lie down where the largest array was, and the next one needs a new place. The gap is between nothing and the largest array that comes
+at one moment, a gradient of the classifier in the paper's nets, an activation in small ones; the prediction takes the middle. Measured for VGG-11
+and VGG-16, at batches of 4 and 8: 0.1 to 0.9 of it; for small_vgg, at batches of 64 and 256: about all of it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from .tables import table
 OPTIMIZERS = {"sgd": 1, "plain-sgd": 0, "adam": 2, "adamw": 2}
 """Optimiser → how many arrays like each parameter it keeps: SGD's velocity (with momentum), Adam's two moments."""
 RESERVE = 0.1
-"""Share that a budget must leave for what nobody counts: gaps between smaller blocks, BLAS's own buffers. Measured: up to 7 % (cifar_vgg)."""
+"""Share that a budget must leave for what nobody counts, such as gaps between smaller blocks. Measured: up to 7 % (cifar_vgg)."""
+APART = 8 << 20
+"""Bytes that it must leave besides: BLAS's own buffers, the threads' stacks. Measured: 3 to 7 MiB (small_vgg)."""
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -85,7 +88,7 @@ class Profile:
         }
         standing = sum(parts[key] for key in ("parameters", "optimizer", "buffers", "input", "scratch")) + gradients - self.trainable_bytes
         parts["rest"] = standing + curve[worst] - sum(parts.values())
-        parts["gaps"] = 0 if self.device.startswith("cuda") else self.largest_bytes // 2
+        parts["gaps"] = 0 if self.device.startswith("cuda") else max(self.largest_bytes, _leap(curve)) // 2
         peak = standing + curve[worst] + parts["gaps"]
         return Ledger(self, batch, optimizer, parts, peak, one.labels[worst], [standing + live for live in curve])
 
@@ -108,10 +111,12 @@ class Profile:
         return min(two.scratch + max(0, declared[1] - declared[0]), two.scratch * batch // second)
 
     def largest(self, budget: int, optimizer: str = "sgd", most: int = 1 << 20) -> int:
-        """The largest batch that ``budget`` bytes are enough for, with the largest gaps and :data:`RESERVE`; 0 if they are not for one image."""
+        """The largest batch that ``budget`` bytes are enough for, with the largest gaps, :data:`RESERVE` and :data:`APART`; 0 if not even one
+        image fits.
+        """
 
         def fits(batch):
-            return self.ledger(batch, optimizer).most * (1 + RESERVE) <= budget
+            return self.ledger(batch, optimizer).most * (1 + RESERVE) + APART <= budget
 
         low, high = 0, 1
         while high <= most and fits(high):
@@ -120,6 +125,11 @@ class Profile:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
+
+
+def _leap(curve) -> int:
+    """The most that comes at one moment."""
+    return max((after - before for before, after in zip([0, *curve], curve, strict=False)), default=0)
 
 
 ROWS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .errors import StudyError
-from .ledger import RESERVE, Profile, mib, profile
+from .ledger import APART, RESERVE, Profile, mib, profile
 from .shown import Shown
 from .tables import table
 
@@ -34,7 +34,7 @@ class Plan(Shown):
     @property
     def note(self) -> str:
         """What the verdict allows for."""
-        return f"the budget holds the peak with the largest gaps that are likely, and {100 * RESERVE:.4g} % for what nobody counts"
+        return f"the budget holds the peak with the largest gaps that are likely, and {100 * RESERVE:.4g} % and {mib(APART)} for what nobody counts"
 
     def peaks(self, which: Profile | None) -> list[int] | None:
         """Peak of each batch, in bytes."""
