@@ -66,5 +66,17 @@ def test_a_rate_that_exploded_is_named_without_time_to_try_others(tmp_path, monk
     assert found.findings[0].check == "learning rate" and "too high" in found.headline, str(found)
 
 
+def test_large_steps_alone_are_no_alarm_while_a_run_is_young(tmp_path, monkeypatch):
+    """Small weights of the beginning grow by a large part of themselves in the first steps of a good run too."""
+    from scratchvgg.study import verdicts
+
+    large = verdicts.Verdict("update", "", "bad", "a step changes the weights by 0.18 of their norm")
+    monkeypatch.setattr(verdicts, "of_record", lambda about, lines: [large])
+    data = sets()
+    path = run(tmp_path / "run", recipe(lr=1e-6, epochs=1, record=True), data)
+    finding, = diagnosis(path, data, only=["record of layers"]).findings
+    assert finding.severity == "info" and "steps as large" in finding.title
+
+
 def test_the_limits_leave_room_for_the_paper():
     assert settings.USUAL_DECAY >= 10 * 5e-4 and settings.LONG > 0.9

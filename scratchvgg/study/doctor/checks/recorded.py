@@ -32,7 +32,8 @@ def layers(case: Case):
         return
     line, early = next(((line, bad) for line in lines if (bad := _bad(line))), (None, None))
     begun = "" if line is None else f" First, at step {line['step']} (learning rate {line['lr']:.3g}): {early[0].text}"
-    yield Finding("record of layers", "bad", f"The record: {_short(found)}",
+    young = lines[-1]["step"] < LONG and not lines[-1]["end"] and {verdict.kind for verdict in found} == {"update"}
+    yield Finding("record of layers", "info" if young else "bad", f"The record: {_short(found)}",
                   f"{found[0].text}{begun if early and early[0].text != found[0].text else ''}",
                   f"scratchvgg study {path} --html run.html draws every layer over the steps", 35,
                   {**numbers, "first_step": line and line["step"]})
@@ -43,6 +44,7 @@ def _bad(line: dict) -> list[verdicts.Verdict]:
             if verdict.severity == "bad"]
 
 
+LONG = 100  # steps; before, large steps alone are no bad sign: small first weights grow
 _OF_LOSS = ("diverged", "at_chance", "learning")  # metrics.jsonl has more of its steps: "course of the loss"
 _WORDS = {
     "non_finite": "NaN or Inf", "same_output": "the same answer to all", "signal": "the signal is lost or blown up",
