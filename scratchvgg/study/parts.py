@@ -144,8 +144,9 @@ def _memory(inspection, detail):
         raise StudyError(f"Memory is predicted of nets that take images (N, C, H, W); this one took {tuple(inspection.x.shape)}.")
     batch, image = inspection.x.shape[0], tuple(inspection.x.shape[1:])
     profile = ledger.profile(inspection.model, image, name=inspection.name, device=str(inspection.x.device), at=batch)
-    plan = planner.plan(inspection.model, image, device=str(inspection.x.device), plain=profile, progress=inspection.progress)
-    return Several([("A step of this batch", profile.ledger(batch)), ("Other batches", plan)], folded=False)
+    device = str(inspection.x.device)
+    plan = planner.plan(inspection.model, image, device=device, plain=profile, budget=planner.installed(device), progress=inspection.progress)
+    return Several([("A step of this batch", profile.ledger(batch)), ("Other batches, and what this machine's memory holds", plan)], folded=False)
 
 
 @part("statistics", "Activations and gradients", "What each layer puts out, and what comes back to it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,15 @@ def plan(model, size, *, budget: int | str | None = None, optimizer: str = "sgd"
     except StudyError:  # no stages
         again = None
     return Plan(plain, again, optimizer, tuple(batches), budget)
+
+
+def installed(device) -> int | None:
+    """Bytes of memory that a device has: a GPU's own, else the machine's; None where the system does not tell."""
+    if str(device).startswith("cuda"):
+        from ..cuda import get_device_properties
+
+        return get_device_properties(str(device)).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
 
 
 def parse_bytes(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +115,16 @@ def class_index(text: str, categories: Sequence[str] | None, classes: int | None
         if classes is not None and int(text) >= classes:
             raise StudyError(f"class: expected a number from 0 to {classes - 1}, got {text}")
         return int(text)
-    names = [name.lower() for name in categories or ()]
-    if text.lower() in names:
-        return names.index(text.lower())
-    near = difflib.get_close_matches(text.lower(), names, 3)
+    names, wanted = [_folded(name) for name in categories or ()], _folded(text)
+    if wanted in names:
+        return names.index(wanted)
+    near = difflib.get_close_matches(wanted, names, 3)
     raise StudyError(f"class: no class is called {text!r}{'; near: ' + ', '.join(near) if near else '' if names else ', for the net names none'}")
+
+
+def _folded(name: str) -> str:
+    """Without the differences that a person does not see or mean: case, and how an accent is put together."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def _net(name, weights, options, num_classes, seed):
@@ -135,6 +141,8 @@ def _net(name, weights, options, num_classes, seed):
             return models.load_net(name, weights), []
         except (ValueError, TypeError) as error:
             raise StudyError(str(error)) from error
+    if path.suffix or len(path.parts) > 1:
+        raise StudyError(f"{name}: there is no such run folder or file of weights")
     if num_classes is not None and num_classes < 1:
         raise StudyError(f"num_classes: expected 1 or more, got {num_classes}")
     try:

@@ -96,9 +96,9 @@ def read(path) -> tuple[dict, list[dict]]:
         lines = metrics.read(path)
     except ValueError as error:
         raise ValueError(f"{path}: not a record of layers: {error}") from None
-    if not lines or lines[0].get("kind") != "about" or lines[0].get("format") != FORMAT:
+    if not lines or not all(isinstance(line, dict) for line in lines) or lines[0].get("kind") != "about" or lines[0].get("format") != FORMAT:
         raise ValueError(f"{path}: not a record of layers (its first line should be about the run, format {FORMAT})")
-    return lines[0], [line for line in lines if line["kind"] == "record"]
+    return lines[0], [line for line in lines if line.get("kind") == "record"]
 
 
 class Recorder:

@@ -57,6 +57,7 @@ def test_weights_bring_their_net(tmp_path):
 
 def test_classes_by_name_or_number():
     names = ["tench", "tabby", "tiger cat"]
+    assert subject.class_index("STRASSE", ["x", "Straße"]) == 1 and subject.class_index("A\u0308", ["ä"]) == 0
     assert subject.class_index("Tabby", names) == 1 and subject.class_index(" 2", names) == 2 and subject.class_index("9", None) == 9
     with pytest.raises(StudyError, match=r"near: tabby"):
         subject.class_index("taby", names)
@@ -69,7 +70,8 @@ def test_classes_by_name_or_number():
 
 
 def test_what_does_not_fit_is_said_in_one_line(picture, tmp_path):
-    for given, said in (({"name": "vgg17"}, "Unknown model"), ({"name": "small_vgg", "options": {"width": 3}}, "width"),
+    for given, said in (({"name": "vgg17"}, "Unknown model"), ({"name": "runs/none"}, "no such run folder"), ({"name": "net.pth"}, "no such run"),
+                        ({"name": "small_vgg", "options": {"width": 3}}, "width"),
                         ({"name": "small_vgg", "batch": 0}, "batch"), ({"name": "small_vgg", "size": 10**6}, "size"),
                         ({"name": "small_vgg", "device": "tpu"}, "tpu"), ({"name": "small_vgg", "device": "cuda:77"}, "not available")):
         with pytest.raises(StudyError, match=said) as error:

@@ -187,9 +187,10 @@ def test_a_half_written_line_is_left_out(tmp_path):
     folder.record.write_bytes(b'{"kind": "other"}\n')
     with pytest.raises(ValueError, match="not a record of layers"):
         record.read(folder.path)
-    folder.record.write_bytes(b'{"kind": \n')
-    with pytest.raises(ValueError, match="not a record of layers"):
-        record.read(folder.path)
+    for text in (b'{"kind": \n', b"[1, 2]\n", folder.record.read_bytes() + b"7\n"):
+        folder.record.write_bytes(text)
+        with pytest.raises(ValueError, match="not a record of layers"):
+            record.read(folder.path)
 
 
 def test_cadence():
