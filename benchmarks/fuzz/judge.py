@@ -232,7 +232,13 @@ def same_as(tree, theirs, form: str) -> None:
 
 
 def flat(value, place: tuple = ()) -> list[tuple]:
-    """A tree as a list of (place, plain value or (dtype, shape, bytes)); equal lists mean equal trees, bit for bit."""
+    """A tree as a list of (place, plain value or (dtype, shape, bytes)); equal lists mean equal trees, bit for bit. A bare storage of torch's is a
+    tensor of one axis here, as our reader makes it."""
+    if type(value).__name__ == "TypedStorage":
+        import torch
+
+        content = bytearray(value._untyped_storage.tolist())
+        value = torch.frombuffer(content, dtype=value.dtype) if content else torch.empty(0, dtype=value.dtype)
     if isinstance(value, dict):
         return [entry for key, item in value.items() for entry in flat(item, (*place, repr(key)))] or [(*place, "{}")]
     if isinstance(value, (list, tuple)) and not hasattr(value, "shape"):

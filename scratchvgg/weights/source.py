@@ -21,6 +21,7 @@ import numpy as np
 from ..array.threads import parallel_for
 
 _PIECE = 1 << 22  # bytes per read where the file is not mapped
+_SUMMED = 1 << 20  # bytes read at once for a checksum: they stay in the cache
 LARGE = 1 << 25  # bytes from which on several threads are worth their start
 _MOST_AXES = 32
 
@@ -86,8 +87,8 @@ class Source:
         self._check(start, count)
         if self._mapped is not None and self._descriptor is None:
             return zlib.crc32(self._mapped[start : start + count])
-        crc, piece = 0, np.empty(min(count, _PIECE), np.uint8)
-        for place in range(start, start + count, _PIECE):
+        crc, piece = 0, np.empty(min(count, _SUMMED), np.uint8)
+        for place in range(start, start + count, _SUMMED):
             crc = zlib.crc32(self._read(place, piece[: start + count - place]), crc)
         return crc
 
