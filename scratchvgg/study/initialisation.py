@@ -215,8 +215,10 @@ class Initialisation(Shown):
     def summary(self) -> str:
         """One sentence: what was trained on what."""
         layers = sum(layer["type"] == "Conv2d" for layer in self.beginnings[0].layers)
-        return (f"{layers} convolutions and a linear layer on {self.about['data']}, {self.about['total_steps']} steps of {self.about['batch_size']} "
-                f"images each; a net that only guesses has a loss of ln({self.about['classes']}) = {self.guess:.4f}.")
+        parameters = sum(layer["parameters"] for layer in self.about["layers"])
+        about = self.about
+        return (f"{layers} convolutions and a linear layer, {parameters:,} parameters, on {about['data']}, {about['total_steps']} steps of "
+                f"{about['batch_size']} images each; a net that only guesses has a loss of ln({about['classes']}) = {self.guess:.4f}.")
 
     def charts(self) -> list[dict]:
         """Signal and gradient by depth, loss by step, as :func:`page.svg.lines` takes them."""

@@ -47,7 +47,7 @@ IMAGES = 128  # of a batch that the activations are those of
 BEGINNING = 10  # steps that are all recorded: what goes wrong at once does so here
 LINES = 300  # that a run is cut into
 SHARE = 0.05  # of the training's time that recording may take, on average after the beginning
-COST = 2.0  # of a recorded step beyond a plain one, in steps, if the whole batch is looked at: 1.3 to 2.0 measured for the recipes' nets
+COST = 2.0  # of a recorded step beyond a plain one, in steps, if the whole batch is looked at: 1.4 to 1.8 measured for the recipes' nets
 HISTOGRAMS = 8
 
 

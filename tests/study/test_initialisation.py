@@ -58,7 +58,9 @@ def test_shown(folder):
     text, html = str(found), str(found.to_html())
     for b in found.beginnings:
         assert b.label in text and b.label in html
-    assert "13 convolutions and a linear layer on sample, 3 steps of 16 images each" in text and "the first layers get nothing to learn from" in text
+    parameters = sum(p.numel() for p in train.load_model(folder.path / "normal" / "last.ckpt")[0].parameters())
+    assert f"13 convolutions and a linear layer, {parameters:,} parameters, on sample, 3 steps of 16 images each" in text
+    assert "the first layers get nothing to learn from" in text.replace("\n", " ")
     assert "style=" not in html and html.count("<svg") == 3
     chart = found.charts()[0]["series"][0]
     assert chart["y"] == [layer["std"] for layer in found.beginnings[0].layers] and len(found.charts()[2]["series"]) == 4
