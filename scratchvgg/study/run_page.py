@@ -9,6 +9,7 @@ from pathlib import Path
 from ..weights.atomic import atomic_write
 from .errors import StudyError
 from .inspection import MAX_MB, Inspection
+from .parts import Missing
 from .shown import Shown, plain
 
 HISTORY = "history"
@@ -21,15 +22,23 @@ class RunPage(Shown):
         path: of the run folder.
         inspect: makes the inspection of its net, when that is asked for.
 
+    Attributes:
+        history: of the run; without a record of its layers, a line that says how to get one.
+
     Raises:
-        StudyError: if the folder is no run, or has no history yet.
+        StudyError: if the folder is no run, or there is neither a history nor a checkpoint yet.
     """
 
     def __init__(self, path, inspect: Callable[[], Inspection]):
         from . import history
 
         self.path, self._inspect = Path(path), inspect
-        self.history = history.of_run(path)
+        try:
+            self.history = history.of_run(path)
+        except StudyError as error:
+            if not self._checkpoint():
+                raise
+            self.history = Missing(str(error))
 
     @property
     def title(self) -> str:
@@ -39,9 +48,10 @@ class RunPage(Shown):
     @functools.cached_property
     def inspection(self) -> Inspection | None:
         """Of the run's best net, or None if there is no checkpoint that could be loaded."""
-        if not any((self.path / name).is_file() for name in ("best.ckpt", "last.ckpt")):
-            return None
-        return self._inspect()
+        return self._inspect() if self._checkpoint() else None
+
+    def _checkpoint(self) -> bool:
+        return any((self.path / name).is_file() for name in ("best.ckpt", "last.ckpt"))
 
     @property
     def table(self):
@@ -74,7 +84,7 @@ class RunPage(Shown):
         return self.history.to_html()
 
     def __str__(self):
-        return str(self.history)
+        return f"{self.history}\n\n{self.inspection}" if isinstance(self.history, Missing) else str(self.history)
 
     def html(self, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> str:
         """The page; arguments and errors as :meth:`Inspection.html`, ``names`` may hold ``"history"``."""

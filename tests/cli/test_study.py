@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +69,20 @@ def test_a_run_shows_its_history_and_its_net(capsys, tmp_path, run_dir):
     assert {"history", "layers", "prediction"} <= data.keys() and data["prediction"]["targets"][0] in sv.data.SampleShapes(size=10).classes
     assert call(capsys, run_dir, "--html", tmp_path / "b.html", "--parts", "history")[0] == 0
     assert "What the net says" not in check((tmp_path / "b.html").read_text("utf-8"))
+
+
+def test_a_run_without_a_record_shows_its_net(capsys, tmp_path, run_dir):
+    bare = tmp_path / "bare"
+    shutil.copytree(run_dir, bare)
+    (bare / "record.jsonl").unlink()
+    status, out, err = call(capsys, bare, "--repeats", 0, "--html", tmp_path / "bare.html", "--parts", "history,prediction")
+    assert status == 0 and not err and "--record" in out and "classifier.1" in out
+    seen = check((tmp_path / "bare.html").read_text("utf-8"))
+    assert "--record" in seen and "What the net says" in seen
+    for name in ("best.ckpt", "last.ckpt"):
+        (bare / name).unlink()
+    status, out, err = call(capsys, bare, "--repeats", 0)
+    assert (status, out) == (2, "") and "--record" in err and err.count("\n") == 1
 
 
 def test_what_cannot_be_is_one_line(capsys, tmp_path, picture):
