@@ -3,8 +3,9 @@
 from importlib import import_module as _import_module
 
 _PLACES = {
-    "Diagnosis": "doctor", "Divergence": "diverge", "Inspection": "inspection", "Shown": "shown", "StudyError": "errors", "Subject": "subject",
-    "inspect": "inspection", "load": "subject",
+    "Diagnosis": "doctor", "Divergence": "diverge", "History": "history", "Inspection": "inspection", "LayerStatistics": "statistics",
+    "LayerTable": "layers", "Ledger": "ledger", "Shown": "shown", "StudyError": "errors", "Subject": "subject", "TapeGraph": "tape",
+    "Verdict": "verdicts", "inspect": "inspection", "load": "subject",
 }
 _PARTS = (
     "attribution", "diverge", "doctor", "explain", "filters", "history", "initialisation", "layers", "ledger", "maps", "planner", "receptive",
