@@ -10,9 +10,10 @@ from .train import add_recipe_options, changed
 
 SUMMARY = "why a deep net sits at ln(classes): VGG-16 from N(0, 0.01), from Kaiming's initialisation, and with batch norm"
 DESCRIPTION = """
-Train one VGG three times from different beginnings, and measure in every layer how large the signal and the gradient are: N(0, 0.01)
-without batch norm, Kaiming's initialisation without it, and N(0, 0.01) with it. Says which of them train, which sits at ln(classes),
-and why, in words, numbers and figures. Ctrl-C loses nothing: --resume goes on. Every field of a recipe is an option.
+Train one VGG three times from different beginnings, and measure in every layer how large the signal and the gradient are:
+N(0, 0.01) without batch norm, Kaiming's initialisation without it, and N(0, 0.01) with it. Says which of them train, which sits
+at ln(classes), and why, in words, numbers and figures. Each is a run folder that scratchvgg study shows layer by layer.
+Ctrl-C loses nothing: --resume goes on. Every field of a recipe is an option.
 """
 EXAMPLES = """
 scratchvgg initialisation                                        VGG-16 with a quarter of the channels, built-in pictures: some minutes
@@ -20,7 +21,6 @@ scratchvgg initialisation --html initialisation.html             and a page with
 scratchvgg initialisation --data cifar10 --root data --width 1   the whole VGG-16 on CIFAR-10: for a patient machine
 scratchvgg initialisation --config A --epochs 3 --lr 0.05
 scratchvgg initialisation --resume runs/initialisation-sample-1  go on after Ctrl-C, or show again what is done
-scratchvgg study runs/initialisation-sample-1/kaiming            one of the trainings, layer by layer over its steps
 """
 
 
