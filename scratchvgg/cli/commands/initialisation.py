@@ -16,7 +16,7 @@ at ln(classes), and why, in words, numbers and figures. Each is a run folder tha
 Ctrl-C loses nothing: --resume goes on. Every field of a recipe is an option.
 """
 EXAMPLES = """
-scratchvgg initialisation                                        VGG-16 with a quarter of the channels, built-in pictures: some minutes
+scratchvgg initialisation                                        a quarter of VGG-16, built-in pictures: some minutes
 scratchvgg initialisation --html initialisation.html             and a page with figures
 scratchvgg initialisation --data cifar10 --root data --width 1   the whole VGG-16 on CIFAR-10: for a patient machine
 scratchvgg initialisation --config A --epochs 3 --lr 0.05
