@@ -21,7 +21,7 @@ from ..array.dtypes import as_dtype
 from ..autograd import Tensor, enable_grad, intercept, intercept_backward
 from ..nn import Module
 from ..nn import functional as F
-from .trace import restored
+from ..train.layer_statistics import restored
 
 FULL = 128
 """Images with which the tiles of a convolution are as large as they get."""

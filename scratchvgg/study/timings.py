@@ -15,7 +15,8 @@ import numpy as np
 from ..autograd import Tensor, no_grad
 from ..nn import Module
 from ..nn import functional as F
-from .trace import Trace, restored, top, trace
+from ..train.layer_statistics import restored
+from .trace import Trace, top, trace
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import conv
-from ..array import default_generator
 from ..autograd import Tensor, enable_grad, intercept, intercept_backward, no_grad
 from ..nn import Module, ReLU
 from ..nn import functional as F
+from ..train.layer_statistics import restored
 from .errors import StudyError
 
 
@@ -176,23 +176,6 @@ def trace(model: Module, x: Tensor, target: Tensor | None = None, *, backward: b
 def top(output: Tensor) -> Tensor:
     """The sum over the batch of each row's largest logit: what "the gradient of the prediction" means without a target."""
     return output.flatten(1).max(1)[0].sum()
-
-
-@contextlib.contextmanager
-def restored(model: Module, *inputs: Tensor) -> Iterator[None]:
-    """Gradients of parameters and inputs, buffers and the default generator are afterwards as they were."""
-    gradients, state = [(leaf, leaf.grad) for leaf in (*model.parameters(), *inputs)], default_generator.get_state()
-    buffers = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, before in gradients:
-            parameter.grad = before
-        for buffer, before in buffers:
-            buffer.array[...] = before
-        default_generator.set_state(state)
 
 
 @contextlib.contextmanager

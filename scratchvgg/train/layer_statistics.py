@@ -210,7 +210,7 @@ def probe(model, run: Callable[[], Tensor], *, scale: float = 1.0, histogram: bo
         if none arrived. A module that runs more than once appears once, with its first run.
     """
     seen: dict[str, dict] = {}
-    with _undisturbed(model), contextlib.ExitStack() as hooks, enable_grad():
+    with restored(model), contextlib.ExitStack() as hooks, enable_grad():
         for name, module in model.named_modules():
             if not list(module.children()) and not isinstance(module, _UNSEEN):
                 handle = module.register_forward_hook(_look(name, seen, scale, histogram))
@@ -240,8 +240,9 @@ def _look(name, seen, scale, histogram):
 
 
 @contextlib.contextmanager
-def _undisturbed(model) -> Iterator[None]:
-    gradients, state = [(parameter, parameter.grad) for parameter in model.parameters()], default_generator.get_state()
+def restored(model, *inputs: Tensor) -> Iterator[None]:
+    """Gradients of parameters and inputs, buffers and the default generator are afterwards as they were."""
+    gradients, state = [(leaf, leaf.grad) for leaf in (*model.parameters(), *inputs)], default_generator.get_state()
     buffers = [(buffer, buffer.array.copy()) for buffer in model.buffers()]
     for parameter, _ in gradients:
         parameter.grad = None
