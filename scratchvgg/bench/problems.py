@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .. import conv, nn
 from ..autograd import inference_mode, ops
 from ..conv.geometry import same_padding
-from ..models import get_model
+from ..models import get_model, usual_side
 from ..train.recipe import RecipeError, parse_option
 
 FIELDS = "N,C,H,W,K,R,S,stride,pad,dilation,groups"
@@ -87,8 +87,8 @@ def build_net(spec: str, **extra) -> nn.Module:
 
 
 def default_size(spec: str) -> int:
-    """Height and width of the images a net is made for: 32 for the small nets, 224 for the others."""
-    return 32 if spec.startswith(("cifar", "small", "fast")) else 224
+    """Height and width of the images that the net of a specification is made for."""
+    return usual_side(spec.partition(":")[0])
 
 
 def layers_of(spec: str, batch: int, size: int) -> list[Layer]:

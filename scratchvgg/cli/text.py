@@ -5,13 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ..study.tables import table
 
-def table(rows: list[list], headers: list[str], left: int = 1) -> str:
-    """Columns wide enough for their content; the first ``left`` are aligned left, the others right."""
-    cells = [headers, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    lines = ["  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+__all__ = ["program", "table"]
 
 
 def program() -> str:

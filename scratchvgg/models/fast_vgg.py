@@ -97,7 +97,7 @@ class FastVGG(nn.Module):
         ]
 
 
-@register_model
+@register_model(side=32)
 def fast_vgg(widths=(64, 256, 256), num_classes: int = 10, scale: float = 1 / 9, momentum: float = 0.4) -> FastVGG:
     """:class:`FastVGG`; call ``init_whitening(images)`` before training. ``widths=(32, 64, 128)`` is a sixth of the work."""
     return FastVGG(widths, num_classes, scale, momentum)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 from collections.abc import Callable
 
 _BUILDERS: dict[str, Callable] = {}
+_SIDES: dict[str, int] = {}
 
 
-def register_model(builder: Callable) -> Callable:
-    """Decorator: enter a function that builds a net under its own name.
+def register_model(builder: Callable | None = None, *, side: int = 224) -> Callable:
+    """Decorator, plain or with options: enter a function that builds a net under its own name.
+
+    Args:
+        side: height and width in pixels of the images that the net is made for.
 
     Raises:
         ValueError: if the name is taken.
     """
+    if builder is None:
+        return functools.partial(register_model, side=side)
     if builder.__name__ in _BUILDERS:
         raise ValueError(f"a model named {builder.__name__!r} is registered already")
-    _BUILDERS[builder.__name__] = builder
+    _BUILDERS[builder.__name__], _SIDES[builder.__name__] = builder, side
     return builder
+
+
+def usual_side(name: str) -> int:
+    """Height and width in pixels of the images that a net is made for: 32 for those of small images; 224 also for an unknown name."""
+    return _SIDES.get(name, 224)
 
 
 def list_models(module=None, include=None, exclude=None) -> list[str]:

@@ -38,7 +38,7 @@ class SmallVGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
-@register_model
+@register_model(side=32)
 def cifar_vgg(config="D", batch_norm: bool = True, num_classes: int = 10, dropout: float = 0.5, pool_first: bool = False) -> SmallVGG:
     """A net of the paper for 32×32 images: its convolution stages (the five poolings leave 1×1) and one linear layer.
 
@@ -52,7 +52,7 @@ def cifar_vgg(config="D", batch_norm: bool = True, num_classes: int = 10, dropou
     return _build(config, batch_norm, 3, num_classes, dropout, pool_first, "avg")
 
 
-@register_model
+@register_model(side=32)
 def small_vgg(widths=(32, "M", 64, "M", 128, "M", 128), num_classes: int = 10, batch_norm: bool = True, dropout: float = 0.0,
               pool_first: bool = False, pool: str = "avg", in_channels: int = 3) -> SmallVGG:
     """A VGG of your own stages.
@@ -101,7 +101,7 @@ class NarrowVGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
-@register_model
+@register_model(side=32)
 def paper_vgg(config="D", width: float = 0.125, hidden: int = 256, crop: int = 32, batch_norm: bool = False, num_classes: int = 10,
               dropout: float = 0.5) -> NarrowVGG:
     """A net of the paper, whole but narrow: its stages with ``width`` times the channels, its three linear layers with ``hidden`` units.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,12 +16,10 @@ from .. import nn
 from ..autograd import Tensor, inference_mode, tensor
 from ..data.presets import ImageClassification
 from ..nn import functional as F
-from ..weights.atomic import atomic_write
+from . import visits
 from .errors import StudyError
-from .shown import Shown, plain
+from .shown import MAX_MB, Paged, Shown, plain
 from .trace import Trace, trace
-
-MAX_MB = 5.0  # of a page, unless told otherwise
 
 
 def inspect(model: nn.Module, x: Tensor, target=None, backward: bool = True, *, repeats: int = 3, name: str | None = None,
@@ -53,29 +50,33 @@ def inspect(model: nn.Module, x: Tensor, target=None, backward: bool = True, *, 
     progress("running the net")
     with _as_study_errors():
         target = _target(target, x, model) if target is not None else None
-        run = trace(model, x, target, backward=backward, record=True, arrays=True)
+        with visits.watch(model) as watched:
+            run = trace(model, x, target, backward=backward, record=True, arrays=True)
     if run.output.ndim < 2 or run.output.shape[0] != x.shape[0]:
         raise StudyError(f"the net returned a tensor of shape {tuple(run.output.shape)} for an input of shape {tuple(x.shape)}; "
                          f"expected a row of scores for each image, ({x.shape[0]}, classes)")
-    found = Inspection(run, x, target, name or type(model).__name__, categories, pictures, preset, list(notes), progress)
+    found = Inspection(run, watched, x, target, name or type(model).__name__, categories, pictures, preset, list(notes), progress)
     if repeats:
         found.measure(repeats)
     return found
 
 
-class Inspection(Shown):
+class Inspection(Paged):
     """What :func:`inspect` returns.
 
     Attributes:
-        trace: the run, with its arrays. x, target: what it was run on.
+        trace: the run, with its arrays. watched: which layer was called when. x, target: what it was run on.
         name, categories, pictures, preset, notes: as given.
+        made: parts of the page that are there already (:func:`scratchvgg.study.parts.parts`).
         timings: of the layers, or None. prediction: for each image the five likeliest classes, as dicts ``index name probability``.
     """
 
-    def __init__(self, run: Trace, x: Tensor, target: Tensor | None, name: str, categories, pictures, preset, notes, progress):
-        self.trace, self.x, self.target, self.name = run, x, target, name
+    def __init__(self, run: Trace, watched: visits.Watched, x: Tensor, target: Tensor | None, name: str, categories, pictures, preset, notes,
+                 progress):
+        self.trace, self.watched, self.x, self.target, self.name = run, watched, x, target, name
         self.categories, self.pictures, self.preset, self.notes = categories, pictures, preset, notes
         self.progress, self.timings = progress, None
+        self.made: dict[tuple, Shown] = {}
 
     @property
     def title(self) -> str:
@@ -97,6 +98,7 @@ class Inspection(Shown):
         from . import timings
 
         _, self.timings = timings.measure(self.model, self.x, self.target, backward=self.backward, repeats=repeats, progress=self.progress)
+        self.made.clear()
         for part in ("table", "tape"):
             self.__dict__.pop(part, None)
 
@@ -107,7 +109,7 @@ class Inspection(Shown):
         """The layers: shapes, arithmetic, memory, times (:mod:`.layers`)."""
         from . import layers
 
-        return layers.of_trace(self.trace, self.timings)
+        return layers.of_trace(self.trace, self.timings, watched=self.watched)
 
     @functools.cached_property
     def tape(self):
@@ -208,21 +210,10 @@ class Inspection(Shown):
         return "\n".join([*lines, "", str(self.table)])
 
     def html(self, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> str:
-        """The page. ``names`` chooses parts (:data:`scratchvgg.study.parts.PARTS`).
-
-        Raises:
-            StudyError: if even the shortest page is larger than ``max_mb`` megabytes. ImportError: naming the extra.
-        """
+        """As :meth:`Paged.html`; the parts are those of :data:`scratchvgg.study.parts.PARTS`."""
         from .report import page_of
 
         return page_of(self, max_mb, names)
-
-    def save(self, path, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> Path:
-        """Write the page to a file, atomically; returns its path. Arguments and errors as :meth:`html`."""
-        text = self.html(max_mb, names)
-        with atomic_write(path, "w") as file:
-            file.write(text)
-        return Path(path)
 
 
 @contextlib.contextmanager

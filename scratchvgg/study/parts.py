@@ -23,22 +23,39 @@ class Part:
     Attributes:
         name: what ``--parts`` and the page's JSON call it. heading, lead: above it.
         build: (inspection, detail) → what is shown, or None if the run has nothing of it.
+        sized: whether more detail shows more; else it matters only whether there is any.
     """
 
     name: str
     heading: str
     lead: str
     build: Callable[[object, int], Shown | None]
+    sized: bool = False
+
+    def of(self, inspection, detail: int) -> Shown | None:
+        """What :attr:`build` makes, made once; where a library is missing, or it cannot be done with this net, a line that says so."""
+        key = self, detail if self.sized else detail > 0
+        if key not in inspection.made:
+            inspection.progress(self.heading)
+            try:
+                inspection.made[key] = self.build(inspection, detail)
+            except StudyError as error:
+                inspection.made[key] = Missing(str(error))
+            except ImportError as error:
+                if "pip install" not in str(error):
+                    raise
+                inspection.made[key] = Missing(str(error))
+        return inspection.made[key]
 
 
 PARTS: dict[str, Part] = {}
 
 
-def part(name: str, heading: str, lead: str = ""):
+def part(name: str, heading: str, lead: str = "", sized: bool = False):
     """Function decorator: enter a part."""
 
     def enter(function):
-        PARTS[name] = Part(name, heading, lead, function)
+        PARTS[name] = Part(name, heading, lead, function, sized)
         return function
 
     return enter
@@ -59,15 +76,7 @@ def chosen(names: Sequence[str] | None) -> list[Part]:
 def parts(inspection, names: Sequence[str] | None = None, detail: int = MOST_DETAIL) -> Iterator[tuple[Part, Shown]]:
     """The parts that the run has something of, with what they show. A part that needs a library that is missing says so instead."""
     for entry in chosen(names):
-        inspection.progress(entry.heading)
-        try:
-            shown = entry.build(inspection, detail)
-        except StudyError as error:
-            shown = Missing(str(error))
-        except ImportError as error:
-            if "pip install" not in str(error):
-                raise
-            shown = Missing(str(error))
+        shown = entry.of(inspection, detail)
         if shown is not None:
             yield entry, shown
 
@@ -124,7 +133,7 @@ class Several(Shown):
 # ---- the parts -------------------------------------------------------------------------------------------------------
 
 
-@part("prediction", "What the net says")
+@part("prediction", "What the net says", sized=True)
 def _prediction(inspection, detail):
     from .prediction import Prediction
 
@@ -173,7 +182,7 @@ def _filters(inspection, detail):
     return inspection.filters if detail else None
 
 
-@part("maps", "Feature maps", "The channels that answer most strongly, from the first layers to the last.")
+@part("maps", "Feature maps", "The channels that answer most strongly, from the first layers to the last.", sized=True)
 def _maps(inspection, detail):
     from . import maps
     from .choices import to_map

@@ -6,16 +6,15 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..weights.atomic import atomic_write
 from .errors import StudyError
-from .inspection import MAX_MB, Inspection
+from .inspection import Inspection
 from .parts import Missing
-from .shown import Shown, plain
+from .shown import MAX_MB, Paged, plain
 
 HISTORY = "history"
 
 
-class RunPage(Shown):
+class RunPage(Paged):
     """A page about a run.
 
     Args:
@@ -87,14 +86,7 @@ class RunPage(Shown):
         return f"{self.history}\n\n{self.inspection}" if isinstance(self.history, Missing) else str(self.history)
 
     def html(self, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> str:
-        """The page; arguments and errors as :meth:`Inspection.html`, ``names`` may hold ``"history"``."""
+        """As :meth:`Paged.html`; ``names`` may hold ``"history"``."""
         from .report import page_of_run
 
         return page_of_run(self, max_mb, names)
-
-    def save(self, path, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> Path:
-        """Write the page to a file, atomically; returns its path."""
-        text = self.html(max_mb, names)
-        with atomic_write(path, "w") as file:
-            file.write(text)
-        return Path(path)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ..weights.atomic import atomic_write
+
+MAX_MB = 5.0
+"""Megabytes of a page, unless told otherwise."""
 
 
 class Shown:
@@ -54,6 +59,29 @@ class Shown:
         with atomic_write(path, "w") as file:
             json.dump(plain(self.to_dict()), file, ensure_ascii=False, allow_nan=False, indent=1)
             file.write("\n")
+
+
+class Paged(Shown):
+    """Base class of results that have a page of their own."""
+
+    def html(self, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> str:
+        """The page.
+
+        Args:
+            max_mb: megabytes that it may have; pictures are left out to fit.
+            names: of the parts to show; all of them by default.
+
+        Raises:
+            StudyError: if even the shortest page is larger, or for an unknown part. ImportError: naming the extra.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.html")
+
+    def save(self, path, max_mb: float = MAX_MB, names: Sequence[str] | None = None) -> Path:
+        """Write the page to a file, atomically; returns its path. Arguments and errors as :meth:`html`."""
+        text = self.html(max_mb, names)
+        with atomic_write(path, "w") as file:
+            file.write(text)
+        return Path(path)
 
 
 def plain(value):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,9 @@ import numpy as np
 from .. import models, nn
 from ..array import manual_seed
 from ..autograd import Tensor, from_numpy
+from ..data import CIFAR10
 from ..data.presets import ImageClassification
+from .classes import class_index
 from .errors import StudyError
 
 DRAWN = "a drawn picture of the built-in set"
@@ -104,29 +104,6 @@ def load(name: str, weights=None, images: Sequence[str] = (), *, batch: int | No
                    [titles[i] for i in chosen], loaded.categories, preset, notes, labels)
 
 
-def class_index(text: str, categories: Sequence[str] | None, classes: int | None = None) -> int:
-    """The class that a name (of ``categories``, in any case) or a number means.
-
-    Raises:
-        StudyError: for neither, or a number that is none of ``classes``; the message lists near names.
-    """
-    classes = len(categories) if categories else classes
-    if text.strip().isdecimal():
-        if classes is not None and int(text) >= classes:
-            raise StudyError(f"class: expected a number from 0 to {classes - 1}, got {text}")
-        return int(text)
-    names, wanted = [_folded(name) for name in categories or ()], _folded(text)
-    if wanted in names:
-        return names.index(wanted)
-    near = difflib.get_close_matches(wanted, names, 3)
-    raise StudyError(f"class: no class is called {text!r}{'; near: ' + ', '.join(near) if near else '' if names else ', for the net names none'}")
-
-
-def _folded(name: str) -> str:
-    """Without the differences that a person does not see or mean: case, and how an accent is put together."""
-    return unicodedata.normalize("NFC", name.strip()).casefold()
-
-
 def _net(name, weights, options, num_classes, seed):
     """(LoadedNet, notes)"""
     path = Path(name)
@@ -150,13 +127,8 @@ def _net(name, weights, options, num_classes, seed):
         model = models.get_model(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
     except (ValueError, TypeError, RuntimeError) as error:
         raise StudyError(str(error)) from error
-    small = name.startswith(("cifar", "small", "fast", "paper"))
-    if small:
-        from ..data import CIFAR10
-
-        preset = ImageClassification(32, 32, CIFAR10.mean, CIFAR10.std)
-    else:
-        preset = ImageClassification()
+    side = models.usual_side(name)
+    preset = ImageClassification() if side == 224 else ImageClassification(side, side, CIFAR10.mean, CIFAR10.std)
     note = f"The weights are random (as {name} begins its training, seed {seed}): times, shapes and arithmetic are real, what the net sees is not."
     return models.LoadedNet(model, preset, None, name, "random weights"), [note]
 

@@ -104,9 +104,6 @@ def significant(value, digits: int = 6):
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
 
 
-_number = significant
-
-
 def _root(value):
     return math.sqrt(value) if value >= 0 else math.nan  # NaN stays NaN
 

@@ -90,7 +90,8 @@ def test_what_cannot_be_is_one_line(capsys, tmp_path, picture):
     sv.save(sv.models.vgg11(num_classes=3).state_dict(), tmp_path / "net.npz")
     for args, said in (
         (("vgg99",), "Unknown model"), (("vgg16", "--image", tmp_path / "bad.png"), "bad.png"), (("vgg16", "--image", "no.png"), "no.png"),
-        ((*NARROW, "--layer", "features.33"), "near: features"), ((*NARROW, "--target", "cat"), "names none"), ((*NARROW, "--target", "9"), "class"),
+        ((*NARROW, "--layer", "features.33"), "near: features"),
+        ((*NARROW, "--target", "cat"), "nobody knows the names"), ((*NARROW, "--target", "9"), "class"),
         (("vgg13", "--weights", tmp_path / "net.npz"), "fits vgg11"), ((*NARROW, "--parts", "layer"), "no part 'layer'"),
         ((*NARROW, "--max-mb", "0"), "--max-mb"), ((*NARROW, "--html", tmp_path / "no" / "a.html"), "no folder"),
         ((*NARROW, "--input-size", "8"), "cannot be run"), ((*NARROW, "--conv", "magic"), "magic"), ((*NARROW, "--repeats", "-1"), "--repeats"),

@@ -32,3 +32,8 @@ def test_a_name_is_registered_once():
 
     with pytest.raises(ValueError, match="'vgg16' is registered already"):
         register_model(vgg16)
+
+
+def test_the_side_of_a_nets_images():
+    assert {name: models.usual_side(name) for name in ("vgg16", "vgg_c", "cifar_vgg", "small_vgg", "fast_vgg", "paper_vgg", "unknown")} == {
+        "vgg16": 224, "vgg_c": 224, "cifar_vgg": 32, "small_vgg": 32, "fast_vgg": 32, "paper_vgg": 32, "unknown": 224}

@@ -61,6 +61,29 @@ def test_the_page_holds_every_part(found, tmp_path):
     assert len(text) < 5e6 and not list(tmp_path.glob(".*"))
 
 
+def test_parts_are_made_once(net, images, monkeypatch):
+    found, built = inspect(net, images, 1, repeats=0), []
+
+    def counted(entry):
+        return parts.Part(entry.name, entry.heading, entry.lead, lambda *a: built.append(entry.name) or entry.build(*a), entry.sized)
+
+    for name, entry in list(parts.PARTS.items()):
+        monkeypatch.setitem(parts.PARTS, name, counted(entry))
+    found.html()
+    found.to_dict()
+    assert sorted(built) == sorted(parts.PARTS)
+    list(parts.parts(found, detail=1))
+    assert sorted(built[len(parts.PARTS) :]) == ["maps", "prediction"], "only these depend on how much is shown"
+    found.measure(1)
+    list(parts.parts(found, ["layers"]))
+    assert built[-1] == "layers", "with the new times"
+
+
+def test_layers_that_do_nothing_have_their_row(found):
+    rows = {row["name"]: row for row in found.table.to_dict()["layers"]}
+    assert rows["classifier.2"]["type"] == "Dropout" and rows["classifier.2"]["output_shape"] == [2, 16]
+
+
 def test_json_has_the_table_and_the_parts(found, tmp_path):
     found.save_json(tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())

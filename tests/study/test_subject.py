@@ -55,20 +55,6 @@ def test_weights_bring_their_net(tmp_path):
         subject.load(str(tmp_path / "net.safetensors"), weights="DEFAULT")
 
 
-def test_classes_by_name_or_number():
-    names = ["tench", "tabby", "tiger cat"]
-    assert subject.class_index("STRASSE", ["x", "Straße"]) == 1 and subject.class_index("A\u0308", ["ä"]) == 0
-    assert subject.class_index("Tabby", names) == 1 and subject.class_index(" 2", names) == 2 and subject.class_index("9", None) == 9
-    with pytest.raises(StudyError, match=r"near: tabby"):
-        subject.class_index("taby", names)
-    with pytest.raises(StudyError, match="0 to 2, got 3"):
-        subject.class_index("3", names)
-    with pytest.raises(StudyError, match="names none"):
-        subject.class_index("cat", None)
-    with pytest.raises(StudyError, match="0 to 4"):
-        subject.class_index("5", None, 5)
-
-
 def test_what_does_not_fit_is_said_in_one_line(picture, tmp_path):
     for given, said in (({"name": "vgg17"}, "Unknown model"), ({"name": "runs/none"}, "no such run folder"), ({"name": "net.pth"}, "no such run"),
                         ({"name": "small_vgg", "options": {"width": 3}}, "width"),

@@ -33,7 +33,7 @@ def subject(args, training: bool = False):
     options = {}
     for option in args.options:
         options |= parse_option(option)
-    return subjects.load(args.model, args.weights, getattr(args, "image", []), batch=args.batch, size=size(args.input_size), options=options,
+    return subjects.load(args.model, args.weights, getattr(args, "image", []), batch=args.batch, size=parse_size(args.input_size), options=options,
                          num_classes=args.num_classes, device=args.device, training=training, seed=args.seed)
 
 
@@ -54,8 +54,8 @@ def convolutions(args):
     return contextlib.nullcontext() if args.conv is None else conv.using(args.conv)
 
 
-def size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of ``224`` or ``224x320``.
+def parse_size(text: str | None, option: str = "--input-size") -> tuple[int, int] | None:
+    """(height, width) of ``224`` or ``224x320``; None of None.
 
     Raises:
         CommandError: for another text.
@@ -64,5 +64,5 @@ def size(text: str | None) -> tuple[int, int] | None:
         return None
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise CommandError(f"--input-size: expected a number or HEIGHTxWIDTH, got {text!r}")
+        raise CommandError(f"{option}: expected a number or HEIGHTxWIDTH, got {text!r}")
     return int(parts[0]), int(parts[-1])

@@ -110,14 +110,14 @@ def _models(args):
 
     from ...study import subject
     from ...train.recipe import parse_option
-    from ._study_input import size
+    from ._study_input import parse_size
 
     if args.batch < 1:
         raise CommandError(f"--batch: expected 1 or more, got {args.batch}")
     options = {}
     for option in args.options:
         options |= parse_option(option)
-    loaded = [subject.load(name, None, args.image, batch=args.batch, size=size(args.input_size), options=options, num_classes=args.num_classes,
+    loaded = [subject.load(name, None, args.image, batch=args.batch, size=parse_size(args.input_size), options=options, num_classes=args.num_classes,
                            seed=args.seed) for name in args.models]
     first = loaded[0]
     random = [it.name for it in loaded if it.weights is None]

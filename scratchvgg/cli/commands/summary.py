@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import CommandError
+from ._study_input import parse_size
 
 SUMMARY = "every layer of a net: shapes, parameters, MACs, memory kept, receptive fields, times"
 DESCRIPTION = """
@@ -83,20 +84,21 @@ def net_of(args):
     Raises:
         CommandError, RecipeError, RunError: for what cannot be read.
     """
+    from ... import models
     from ...train.recipe import parse_option
 
-    name, options, size = args.model, {}, 224
+    name, options = args.model, {}
     if Path(name).exists():
         name, options, size = _of_run(name)
-    elif name.startswith(("cifar", "small", "fast")):
-        size = 32
+    else:
+        size = models.usual_side(name)
     for option in args.options:
         options |= parse_option(option)
     if args.num_classes is not None:
         if args.num_classes < 1:
             raise CommandError(f"--num-classes: expected 1 or more, got {args.num_classes}")
         options["num_classes"] = args.num_classes
-    return name, options, _size(args.input_size, getattr(args, "size_option", "--input-size")) if args.input_size else (size, size)
+    return name, options, parse_size(args.input_size, getattr(args, "size_option", "--input-size")) or (size, size)
 
 
 def _measured(build, shape, args):
@@ -116,10 +118,3 @@ def _of_run(path: str):
     state = checkpoint.load(checkpoint.find(path))
     recipe, about = state["recipe"], state["data"]
     return recipe["model"], {"num_classes": len(about["classes"]), **recipe["model_options"]}, about["shape"][-1]
-
-
-def _size(text: str, option: str) -> tuple[int, int]:
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise CommandError(f"{option}: expected a number or HEIGHTxWIDTH, got {text!r}")
-    return int(parts[0]), int(parts[-1])

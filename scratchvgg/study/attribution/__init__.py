@@ -17,13 +17,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 
+from ..classes import near_names
 from ..errors import StudyError
 from .grad_cam import grad_cam
 from .gradient import gradient_input, saliency, smoothgrad
 from .guided import guided_backpropagation
 from .occlusion import occlusion
 from .result import Attribution, Attributions
-from .scope import near_names
 
 METHODS: dict[str, Callable[..., Attribution]] = {
     "gradient": saliency,

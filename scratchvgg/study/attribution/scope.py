@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from ...array import default_generator
 from ...autograd import Tensor, as_tensor, enable_grad, grad
 from ...evaluate.predict import softmax
 from ...nn import Module, fusion
+from ..classes import class_index, near_names
 from ..errors import StudyError
 
 
@@ -113,38 +113,13 @@ def find_class(target, classes: int, categories: Sequence[str] | None, logits: n
     if wanted is None:
         index = int(np.argmax(logits))
     elif isinstance(wanted, str):
-        index = _by_name(wanted, classes, names)
+        index = class_index(wanted, names, classes)
     elif isinstance(wanted, (int, np.integer)) and not isinstance(wanted, bool) and 0 <= wanted < classes:
         index = int(wanted)
     else:
         raise StudyError(f"target: expected a class from 0 to {classes - 1}, or its name, got {target!r}")
     p = softmax(logits.astype(np.float64))[index]
     return ClassScore(index, names[index] if names else None, float(p), float(logits[index]), target is not None)
-
-
-def _by_name(wanted: str, classes: int, names: list[str] | None) -> int:
-    lower, folded = [_folded(name) for name in names or ()], _folded(wanted)
-    if names and wanted in names:
-        return names.index(wanted)
-    if folded in lower:
-        return lower.index(folded)
-    if wanted.isdecimal() and int(wanted) < classes:
-        return int(wanted)
-    if wanted.isdecimal() or not names:
-        what = f"from 0 to {classes - 1}" + ("" if names else " (nobody knows the names of this net's classes)")
-        raise StudyError(f"target: there is no class {wanted!r}; expected a number {what}")
-    near = difflib.get_close_matches(folded, lower, 3, 0.5) or [name for name in lower if folded in name][:3]
-    raise StudyError(f"target: there is no class {wanted!r}{near_names([names[lower.index(name)] for name in near])} (there are {classes:,})")
-
-
-def _folded(name: str) -> str:
-    """For comparing: upper and lower case alike, and an accent alike whether it is a character of its own or not."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def near_names(names: Sequence[str]) -> str:
-    """``"; near: a, b"``, or nothing."""
-    return f"; near: {', '.join(names)}" if names else ""
 
 
 def check_layer(model: Module, layer: str) -> None:
